@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"todoke/ledger"
+	"todoke/ledger/rule"
+	"todoke/ledger/stream"
+	"todoke/producers"
+)
+
+// operator is who opens a ledger and publishes its rules on this machine.
+const operator = ledger.Party("operator:local")
+
+// key returns the local key of a party, made on first use.
+func (a *app) key(party ledger.Party) (nkeys.KeyPair, error) {
+	return producers.LocalKey(filepath.Join(a.Data, "keys"), party, rand.Reader)
+}
+
+// openStream opens the folder's ledger in this process, and makes one with the
+// given rules where there is none.
+func (a *app) openStream(ctx context.Context, pack *rule.Pack) (*stream.Ledger, error) {
+	key, err := a.key(operator)
+	if err != nil {
+		return nil, err
+	}
+	return stream.Open(ctx, stream.Config{
+		Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger(),
+		Opening: stream.Opening{Party: operator, Key: key, Pack: pack.Text()},
+	})
+}
+
+// A source is a ledger to read from: a running server's, or the folder's own.
+type source struct {
+	ledger.Reader
+	story string
+	close func()
+}
+
+// now is the time at which a reader judges: the clock's, or in a story that of
+// its last event, since its clock has long stopped.
+func (s *source) now(last time.Time) time.Time {
+	if s.story != "" {
+		return last
+	}
+	return time.Now()
+}
+
+// read opens the ledger for reading. A live store is never opened: when a
+// server runs on the folder, it is asked instead.
+func (a *app) read() (*source, error) {
+	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
+		r, err := stream.Attach(a.ctx, endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
+		}
+		return &source{r, r.Story(), func() { r.Close() }}, nil
+	}
+	if err := a.hasLedger(); err != nil {
+		return nil, err
+	}
+	l, err := a.openStream(a.ctx, rule.Default())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", a.Data, err)
+	}
+	return &source{l, l.Story(), func() { l.Close() }}, nil
+}
+
+// hasLedger returns ErrNoLedger when the folder holds none, so that no command
+// that only reads makes one.
+func (a *app) hasLedger() error {
+	_, err := os.Stat(filepath.Join(a.Data, "jetstream"))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: %w; todoke serve, intake or demo --keep makes one, --data names another", a.Data, ledger.ErrNoLedger)
+	}
+	return err
+}
+
+// write opens the ledger for appending, through the gate of a running server
+// or in this process.
+func (a *app) write() (producers.Appender, func(), error) {
+	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
+		c, err := producers.Dial(a.ctx, endpoint.URL)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
+		}
+		return c, func() { c.Close() }, nil
+	}
+	l, err := a.openStream(a.ctx, rule.Default())
+	if err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", a.Data, err)
+	}
+	return l, func() { l.Close() }, nil
+}
+
+// reporter returns a reporter for --party.
+func (a *app) reporter(log producers.Appender) (*producers.Reporter, error) {
+	party, err := a.party()
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.key(party)
+	if err != nil {
+		return nil, err
+	}
+	return producers.New(producers.Config{Log: log, Party: party, Key: key, Now: time.Now, Rand: rand.Reader})
+}
+
+// party returns who speaks, from --party.
+func (a *app) party() (ledger.Party, error) {
+	if a.Party == "" {
+		return "", usagef("say who speaks with --party, as in --party municipality:131229")
+	}
+	party, err := ledger.ParseParty(a.Party)
+	if err != nil {
+		return "", usagef("%v", err)
+	}
+	return party, nil
+}

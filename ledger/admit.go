@@ -1,0 +1,223 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"time"
+	"unicode"
+
+	"github.com/nats-io/nkeys"
+)
+
+// Admit decides whether a record may enter the ledger, from the record alone:
+// size, canonical encoding, subject, the fields that its kind must and may
+// have, who may say it, id, signature, and that no text looks like a personal
+// number. What needs history is never refused: it is stored as said and judged
+// by the fold. Every error is an [ErrRefused].
+//
+// It cannot check the event id, whose document key does not travel; the author
+// is bound to the id by the signature over it.
+func Admit(id LedgerID, r Record) (Event, error) {
+	if len(r.Body) > MaxBody {
+		return Event{}, fmt.Errorf("body of %d bytes: %w", len(r.Body), ErrTooLarge)
+	}
+	e, err := admitEnvelope(r)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := admitBody(&e); err != nil {
+		return Event{}, fmt.Errorf("%s: %w", e.Kind(), err)
+	}
+	if err := admitScope(&e); err != nil {
+		return Event{}, fmt.Errorf("%s: %w", e.Kind(), err)
+	}
+	if err := verify(id, r); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// admitEnvelope reads subject and headers.
+func admitEnvelope(r Record) (Event, error) {
+	subject, err := ParseSubject(r.Subject)
+	if err != nil {
+		return Event{}, err
+	}
+	e := Event{Record: r, Subject: subject}
+	for name, values := range r.Header {
+		if len(values) != 1 || len(values[0]) > 2*maxToken+maxKeySize {
+			return Event{}, fmt.Errorf("header %s: %w", clip(name), ErrMalformed)
+		}
+		switch name {
+		case HeaderID, HeaderKind, HeaderParty, HeaderKey, HeaderSalt, HeaderSent, HeaderSig:
+		default:
+			return Event{}, fmt.Errorf("header %s is not one of an author: %w", clip(name), ErrMalformed)
+		}
+	}
+	kind, err := parseKindHeader(r.Header.Get(HeaderKind))
+	if err != nil {
+		return Event{}, err
+	}
+	if kind != subject.Kind {
+		return Event{}, fmt.Errorf("kind %s under subject %q: %w", kind, clip(r.Subject), ErrMismatch)
+	}
+	if e.Author, err = ParseParty(r.Header.Get(HeaderParty)); err != nil {
+		return Event{}, fmt.Errorf("%v: %w", err, ErrMalformed)
+	}
+	if _, err := ParseID(r.Header.Get(HeaderID)); err != nil {
+		return Event{}, fmt.Errorf("%v: %w", err, ErrMalformed)
+	}
+	if err := parseHex(make([]byte, 16), r.Header.Get(HeaderSalt)); err != nil {
+		return Event{}, fmt.Errorf("header %s: %v: %w", HeaderSalt, err, ErrMalformed)
+	}
+	sent := r.Header.Get(HeaderSent)
+	if t, err := time.Parse(TimeFormat, sent); err != nil || t.Format(TimeFormat) != sent {
+		return Event{}, fmt.Errorf("header %s is not a time as %s: %w", HeaderSent, TimeFormat, ErrMalformed)
+	}
+	return e, nil
+}
+
+// admitBody reads the body and holds it against the kind's schema.
+func admitBody(e *Event) error {
+	b := &e.Content
+	if _, err := decodeBody(e.Body, b); err != nil {
+		return err
+	}
+	// Writing it again gives the same bytes only for the canonical form,
+	// without unknown fields, empty fields or long-winded numbers.
+	if again, err := Encode(b); err != nil {
+		return err
+	} else if !bytes.Equal(again, e.Body) {
+		return fmt.Errorf("body is not in canonical form: %w", ErrMalformed)
+	}
+	if b.Municipality != e.Subject.Municipality || b.Aggregate != e.Subject.Aggregate {
+		return fmt.Errorf("body of %q under subject %q: %w", clip(b.Municipality+"."+b.Aggregate), clip(e.Record.Subject), ErrMismatch)
+	}
+	if _, _, hop := hopOf(e.Kind()); (hop || e.Kind().Stage() == "alert") && !IsBatch(e.Subject) {
+		return fmt.Errorf("aggregate %q is no batch of %s: %w", e.Subject.Aggregate, e.Subject.Municipality, ErrMismatch)
+	}
+	info, _ := e.Kind().info()
+	must := info.must | fieldMunicipality | fieldAggregate
+	have := b.present()
+	if lacks := must &^ have; lacks != 0 {
+		return fmt.Errorf("field %s is missing: %w", lacks.first(), ErrMalformed)
+	}
+	if extra := have &^ (must | info.may); extra != 0 {
+		return fmt.Errorf("field %s has no place here: %w", extra.first(), ErrMalformed)
+	}
+	return admitContent(b)
+}
+
+// admitContent checks what fields say about one another.
+func admitContent(b *Body) error {
+	switch {
+	case len(b.Items) > 0 && b.Items.Count() != int(b.Count):
+		return fmt.Errorf("count %d, but items name %d: %w", b.Count, b.Items.Count(), ErrMalformed)
+	case b.Basis == BasisRoot && b.Root.IsZero():
+		return fmt.Errorf("basis root without a root: %w", ErrMalformed)
+	case b.Basis != 0 && b.Basis != BasisCount && len(b.Items) == 0:
+		return fmt.Errorf("basis %s without items: %w", b.Basis, ErrMalformed)
+	case b.Flow != "" && FlowByName(b.Flow) == nil:
+		return fmt.Errorf("flow %q is unknown: %w", clip(b.Flow), ErrMalformed)
+	case b.Document.Kind != "" && !validToken(b.Document.Kind):
+		return fmt.Errorf("document kind %q: %w", clip(b.Document.Kind), ErrMalformed)
+	case b.Posting != "" && !validToken(b.Posting):
+		return fmt.Errorf("posting %q: %w", clip(b.Posting), ErrMalformed)
+	}
+	if d := b.Document.Date; d != "" {
+		if _, err := time.Parse(time.DateOnly, d); err != nil {
+			return fmt.Errorf("document date %q: %w", clip(d), ErrMalformed)
+		}
+	}
+	if err := admitText("reason", b.Reason); err != nil {
+		return err
+	}
+	for _, t := range b.Towns {
+		if t.Name == "" || t.Count == 0 || (len(t.Items) > 0 && t.Items.Count() != int(t.Count)) {
+			return fmt.Errorf("a town without name, count or its items: %w", ErrMalformed)
+		}
+		if err := admitText("town", t.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admitText refuses what must not stand in any text that people will read or
+// grep: control and direction-changing characters, and personal numbers.
+func admitText(field, s string) error {
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == unicode.ReplacementChar {
+			return fmt.Errorf("%s holds the character %U: %w", field, r, ErrMalformed)
+		}
+	}
+	if FindMyNumber(s) >= 0 {
+		return fmt.Errorf("%s: %w", field, ErrPersonal)
+	}
+	return nil
+}
+
+// admitScope checks who speaks: the kind's role, a municipality only for
+// itself, and a transcription only by somebody who is not the claimant.
+func admitScope(e *Event) error {
+	speaker := e.Speaker()
+	if _, err := ParseParty(string(speaker)); err != nil {
+		return fmt.Errorf("%v: %w", err, ErrMalformed)
+	}
+	if by := e.Kind().By(); speaker.Role() != by {
+		return fmt.Errorf("said by %s, which only a %s may say: %w", speaker, by, ErrScope)
+	}
+	for _, p := range []Party{speaker, e.Author} {
+		if p.Role() == Municipality && p.ID() != e.Subject.Municipality {
+			return fmt.Errorf("%s speaks for %s: %w", p, e.Subject.Municipality, ErrScope)
+		}
+	}
+	if e.Content.Speaker == "" {
+		return nil
+	}
+	claim, _, ok := hopOf(e.Kind())
+	switch {
+	case e.Content.Speaker == e.Author:
+		return fmt.Errorf("speaker repeats the author: %w", ErrMalformed)
+	case e.Content.Document.Kind == "":
+		return fmt.Errorf("a transcription must name its document: %w", ErrMalformed)
+	case ok && e.Author.Role() == claim.From && speaker.Role() != claim.From:
+		return fmt.Errorf("%s is on the claimant's side and may not write down the acknowledgement: %w", e.Author, ErrScope)
+	}
+	return nil
+}
+
+// verify checks the author's signature under the key that the record names.
+// Whether that key is the author's is not known here.
+func verify(id LedgerID, r Record) error {
+	key, err := nkeys.FromPublicKey(r.Header.Get(HeaderKey))
+	if err != nil {
+		return fmt.Errorf("header %s: %v: %w", HeaderKey, err, ErrMalformed)
+	}
+	sig, err := base64.RawStdEncoding.DecodeString(r.Header.Get(HeaderSig))
+	if err != nil {
+		return fmt.Errorf("header %s is not base64: %w", HeaderSig, ErrMalformed)
+	}
+	if err := key.Verify(signedBytes(id, r), sig); err != nil {
+		return fmt.Errorf("event %s by %s: %w", r.Header.Get(HeaderID), r.Header.Get(HeaderParty), ErrSignature)
+	}
+	return nil
+}
+
+// fieldNames are the long names of the fields, in the fixed order.
+var fieldNames = [...]string{
+	"municipality", "aggregate", "flow", "speaker", "items", "count", "root", "basis", "grade",
+	"document", "towns", "posting", "reason", "hop", "side", "due", "reopen", "cause", "owed_by",
+	"claimed_by", "claimed_at", "holder", "evidence", "ledger", "story", "pack",
+}
+
+// first returns the name of the first field in f.
+func (f fields) first() string {
+	for i, name := range fieldNames {
+		if f&(1<<i) != 0 {
+			return name
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"errors"
+	"time"
+)
+
+// State is everything that was said in a ledger, by batch. The zero value is
+// the empty ledger. It is not safe for concurrent use.
+//
+// Apply only records; what the words amount to is derived from all of them by
+// [Batch.Judge]. That is what makes the fold total and free of the order in
+// which parties happened to be on line.
+type State struct {
+	Ledger LedgerID // from ledger.opened
+	Story  string   // the story that this ledger plays, "" for an ordinary one
+	Head   Seq      // the last record applied
+
+	// Quarantine lists the records that could not be read at all.
+	Quarantine []Quarantined
+
+	batches map[string]*Batch
+	order   []*Batch        // in the order of their first events
+	names   map[Party]Party // one copy of each party's name
+}
+
+// A Quarantined record is one whose bytes are not an event. It is counted and
+// shown, and changes nothing.
+type Quarantined struct {
+	Seq     Seq
+	Subject string
+	Err     error
+}
+
+// A Word is one thing that a party said about a batch.
+type Word struct {
+	Seq      Seq
+	Time     time.Time // record time
+	Sent     time.Time // the author's clock
+	Kind     Kind
+	Author   Party
+	Speaker  Party
+	Items    Items // as said; empty when only a count was given
+	Count    uint32
+	Root     Root
+	Basis    Basis
+	Grade    Grade // min(declared, the maximum for role, kind and basis)
+	Document string
+	Posting  string
+	Reason   string
+}
+
+// A Batch is what has been said about one batch, in the order of the ledger.
+type Batch struct {
+	Municipality string
+	ID           string
+	Flow         *Flow
+	First, Head  Seq // of its first and last events
+	Events       int
+	Words        []Word // of the hops
+	Towns        []Town // as declared by the first upload
+	Alerts       []Alert
+
+	// Unreadable is the first event whose kind or version this program does
+	// not know, 0 for none. Such a batch is not judged.
+	Unreadable   Seq
+	UnreadableAt time.Time
+}
+
+// Apply takes one record. It never fails: what cannot be read is quarantined,
+// what is unknown marks its batch as not judged. It returns the batch that the
+// record belongs to, nil when it belongs to none.
+func (s *State) Apply(r Record) *Batch {
+	s.Head = r.Seq
+	e, err := Decode(r)
+	switch {
+	case errors.Is(err, ErrUnknownKind) && IsBatch(e.Subject):
+		b := s.batch(e.Subject, r.Seq)
+		if b.Unreadable == 0 {
+			b.Unreadable, b.UnreadableAt = r.Seq, e.Time
+		}
+		return b
+	case errors.Is(err, ErrUnknownKind):
+		return nil
+	case err != nil:
+		s.Quarantine = append(s.Quarantine, Quarantined{r.Seq, clip(r.Subject), err})
+		return nil
+	}
+	return s.ApplyEvent(&e)
+}
+
+// ApplyEvent is [State.Apply] for a record that was decoded already. It keeps
+// nothing of e but immutable parts.
+func (s *State) ApplyEvent(e *Event) *Batch {
+	s.Head = e.Seq
+	if e.Kind() == LedgerOpened {
+		s.Ledger, s.Story = e.Content.Ledger, e.Content.Story
+	}
+	if !IsBatch(e.Subject) {
+		return nil
+	}
+	b := s.batch(e.Subject, e.Seq)
+	switch {
+	case e.Kind() == AlertRaised:
+		b.Alerts = append(b.Alerts, raisedAlert(e))
+	case e.Kind() == AlertClosed:
+		b.closeAlert(e)
+	default:
+		b.hear(s, e)
+	}
+	return b
+}
+
+// Batch returns what is known of a batch, nil when nothing is.
+func (s *State) Batch(municipality, id string) *Batch {
+	return s.batches[municipality+"."+id]
+}
+
+// Batches returns every batch in the order of their first events. The caller
+// must not change the slice.
+func (s *State) Batches() []*Batch { return s.order }
+
+// batch returns the batch of a subject, made on first sight, and counts seq.
+func (s *State) batch(subject Subject, seq Seq) *Batch {
+	key := subject.AggregateKey()
+	b := s.batches[key]
+	if b == nil {
+		if s.batches == nil {
+			s.batches = make(map[string]*Batch)
+		}
+		b = &Batch{Municipality: key[:6], ID: key[7:], Flow: NotificationCard, First: seq}
+		s.batches[key] = b
+		s.order = append(s.order, b)
+	}
+	b.Head = seq
+	b.Events++
+	return b
+}
+
+// party returns the one copy of p that the state keeps.
+func (s *State) party(p Party) Party {
+	if known, ok := s.names[p]; ok {
+		return known
+	}
+	if s.names == nil {
+		s.names = make(map[Party]Party)
+	}
+	s.names[p] = p
+	return p
+}
+
+// hear records a word of a hop.
+func (b *Batch) hear(s *State, e *Event) {
+	if _, _, ok := hopOf(e.Kind()); !ok {
+		return
+	}
+	c := &e.Content
+	w := Word{
+		Seq: e.Seq, Time: e.Time, Sent: e.Sent(), Kind: e.Kind(),
+		Author: s.party(e.Author), Speaker: s.party(e.Speaker()),
+		Items: b.share(c.Items), Count: c.Count, Root: c.Root,
+		Basis: c.Basis, Grade: gradeOf(e),
+		Document: c.Document.Kind, Posting: c.Posting, Reason: c.Reason,
+	}
+	if e.Kind() == b.Flow.Hops[0].Claim && len(b.Towns) == 0 {
+		b.Towns = c.Towns
+	}
+	b.Words = append(b.Words, w)
+}
+
+// share returns the set that an earlier word holds already when it is the
+// same: most words of a batch are about all of it, and a national roll-out has
+// millions of words.
+func (b *Batch) share(items Items) Items {
+	for i := range min(len(b.Words), 2) {
+		if b.Words[i].Items.Equal(items) {
+			return b.Words[i].Items
+		}
+	}
+	return items
+}

@@ -1,0 +1,215 @@
+package ledger
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// MaxItem is the largest item number, and so the largest batch.
+const MaxItem = 10_000_000
+
+// A Range is a run of item numbers, both ends included.
+type Range struct{ First, Last uint32 }
+
+// Items is a set of item numbers, written as ascending ranges: 1-551,560.
+// Ranges are 1-based, ascending, and never touch or overlap. The zero value
+// is the empty set. Items are values: no method changes its receiver, and a
+// caller must not change the slice.
+type Items []Range
+
+// AllItems returns the set 1..n.
+func AllItems(n int) Items {
+	if n <= 0 {
+		return nil
+	}
+	return Items{{1, uint32(n)}}
+}
+
+// ParseItems is the inverse of [Items.String]. It accepts only the canonical
+// form: ascending, not touching, within 1..MaxItem. The empty string is the
+// empty set.
+func ParseItems(s string) (Items, error) {
+	if s == "" {
+		return nil, nil
+	}
+	items := make(Items, 0, strings.Count(s, ",")+1)
+	for part := range strings.SplitSeq(s, ",") {
+		lo, hi, isRange := strings.Cut(part, "-")
+		if !isRange {
+			hi = lo
+		}
+		first, err1 := strconv.ParseUint(lo, 10, 32)
+		last, err2 := strconv.ParseUint(hi, 10, 32)
+		if err1 != nil || err2 != nil || (isRange && first == last) {
+			return nil, fmt.Errorf("parse items %q: %q is not a number or a range", clip(s), clip(part))
+		}
+		items = append(items, Range{uint32(first), uint32(last)})
+	}
+	if err := items.validate(); err != nil {
+		return nil, fmt.Errorf("parse items %q: %w", clip(s), err)
+	}
+	return items, nil
+}
+
+// CollectItems returns the set of the given numbers, in any order, repeats
+// allowed. It panics on a number outside 1..MaxItem.
+func CollectItems(numbers []uint32) Items {
+	b := roaring.BitmapOf(numbers...)
+	items := fromBitmap(b)
+	if err := items.validate(); err != nil {
+		panic("ledger: collect items: " + err.Error())
+	}
+	return items
+}
+
+// validate reports whether the receiver keeps the promises of its type.
+func (s Items) validate() error {
+	var before uint32
+	for i, r := range s {
+		switch {
+		case r.First == 0:
+			return fmt.Errorf("item numbers begin at 1")
+		case r.Last < r.First:
+			return fmt.Errorf("range %d-%d runs backwards", r.First, r.Last)
+		case r.Last > MaxItem:
+			return fmt.Errorf("item %d is above %d", r.Last, MaxItem)
+		case i > 0 && r.First <= before:
+			return fmt.Errorf("range %d-%d is not above what comes before it", r.First, r.Last)
+		case i > 0 && r.First == before+1:
+			return fmt.Errorf("ranges touch at %d: write them as one", r.First)
+		}
+		before = r.Last
+	}
+	return nil
+}
+
+// String returns the ranges, as 1-551,560.
+func (s Items) String() string {
+	b := make([]byte, 0, len(s)*8)
+	for i, r := range s {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(r.First), 10)
+		if r.Last != r.First {
+			b = append(b, '-')
+			b = strconv.AppendUint(b, uint64(r.Last), 10)
+		}
+	}
+	return string(b)
+}
+
+// MarshalText returns the same as [Items.String].
+func (s Items) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText is [ParseItems].
+func (s *Items) UnmarshalText(text []byte) error {
+	items, err := ParseItems(string(text))
+	*s = items
+	return err
+}
+
+// Count returns how many items are in the set.
+func (s Items) Count() int {
+	n := 0
+	for _, r := range s {
+		n += int(r.Last-r.First) + 1
+	}
+	return n
+}
+
+// Max returns the largest item number, 0 for the empty set.
+func (s Items) Max() uint32 {
+	if len(s) == 0 {
+		return 0
+	}
+	return s[len(s)-1].Last
+}
+
+// All calls yield with each item number in ascending order until it returns
+// false.
+func (s Items) All(yield func(uint32) bool) {
+	for _, r := range s {
+		for n := r.First; n <= r.Last; n++ {
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// Equal reports whether both sets hold the same items.
+func (s Items) Equal(t Items) bool {
+	if len(s) != len(t) {
+		return false
+	}
+	for i := range s {
+		if s[i] != t[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Minus returns the items of s that are not in t.
+func (s Items) Minus(t Items) Items {
+	switch {
+	case len(s) == 0 || len(t) == 0:
+		return s
+	case s.Equal(t):
+		return nil
+	}
+	return fromBitmap(roaring.AndNot(s.bitmap(), t.bitmap()))
+}
+
+// Union returns the items that are in s or in t.
+func (s Items) Union(t Items) Items {
+	switch {
+	case len(s) == 0:
+		return t
+	case len(t) == 0 || s.Equal(t):
+		return s
+	}
+	return fromBitmap(roaring.Or(s.bitmap(), t.bitmap()))
+}
+
+// Intersect returns the items that are in both.
+func (s Items) Intersect(t Items) Items {
+	switch {
+	case len(s) == 0 || len(t) == 0:
+		return nil
+	case s.Equal(t):
+		return s
+	}
+	return fromBitmap(roaring.And(s.bitmap(), t.bitmap()))
+}
+
+// bitmap returns the set in Roaring form, in which set algebra is done.
+func (s Items) bitmap() *roaring.Bitmap {
+	b := roaring.New()
+	for _, r := range s {
+		b.AddRange(uint64(r.First), uint64(r.Last)+1)
+	}
+	return b
+}
+
+func fromBitmap(b *roaring.Bitmap) Items {
+	var items Items
+	for first, end := range b.Ranges() {
+		items = append(items, Range{first, uint32(min(end-1, math.MaxUint32))})
+	}
+	return items
+}
+
+// clip shortens text from outside before it goes into an error.
+func clip(s string) string {
+	const most = 40
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,70 @@
+package producers_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"todoke/ledger"
+	"todoke/producers"
+)
+
+// memory stands for a ledger here: a client of a running one is used in the
+// same way.
+type memory map[string]ledger.Receipt
+
+func (m memory) ID() ledger.LedgerID { return ledger.LedgerID{} }
+
+func (m memory) Append(_ context.Context, r ledger.Record) (ledger.Receipt, error) {
+	id := r.Header.Get(ledger.HeaderID)
+	receipt, there := m[id]
+	if !there {
+		receipt = ledger.Receipt{Seq: ledger.Seq(len(m) + 1)}
+		m[id] = receipt
+	}
+	receipt.Duplicate = there
+	return receipt, nil
+}
+
+// A relay says that it has imported a batch. It gives the number of its own
+// import slip, so that saying it again, after a crash for instance, is the
+// same event and not a second one.
+func Example() {
+	keys, err := os.MkdirTemp("", "keys")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(keys)
+
+	party := ledger.Party("relay:2")
+	key, err := producers.LocalKey(keys, party, rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	reporter, err := producers.New(producers.Config{
+		Log: memory{}, Party: party, Key: key, Now: time.Now, Rand: rand.Reader,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		receipt, err := reporter.Report(ctx, producers.Report{
+			Kind:  ledger.ImportCompleted,
+			Batch: "131229-20151005-0042",
+			Count: 5228,
+			Slip:  "import-2015-000117",
+		})
+		cancel()
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("in the ledger at %d, there before: %v\n", receipt.Seq, receipt.Duplicate)
+	}
+	// Output:
+	// in the ledger at 1, there before: false
+	// in the ledger at 1, there before: true
+}
