@@ -69,6 +69,10 @@ var (
 	// another committer in its stream.
 	ErrFenced = errors.New("another committer writes to this ledger")
 
+	// ErrStory is returned by a log that plays a story to everybody but its
+	// player.
+	ErrStory error = refusal("this ledger plays a story; only its player appends")
+
 	// ErrClosed is returned by a log after Close.
 	ErrClosed = errors.New("ledger closed")
 )

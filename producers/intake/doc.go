@@ -80,9 +80,9 @@
 //	00000002,131229,125-0063,葛飾区白鳥2-2,"水元荘, 201",世帯0002,1,0
 //	END,2
 //
-// in UTF-8 give the root
-// ROOT;
-// TestWorkedExample computes it.
+// in UTF-8 give this root, which TestWorkedExample computes:
+//
+//	f7e6559c7e054af9304a6d61ac61eed17f5ed872374602a059f45fe9010a9588
 //
 // # Invariants
 //

@@ -61,10 +61,10 @@ func (d *decoder) appendCP932(field string) {
 	used := len(d.to)
 	d.to = slices.Grow(d.to, growth*len(d.from))
 	n, _, err := d.cp932.Transform(d.to[used:cap(d.to)], d.from, true)
-	if err != nil { // cannot be: there is room, and unknown bytes are no error
-		panic("intake: decode CP932: " + err.Error())
-	}
 	d.to = d.to[:used+n]
+	if err != nil { // cannot be: there is room. If it were, the field is refused.
+		d.to = utf8.AppendRune(d.to, utf8.RuneError)
+	}
 }
 
 func isASCII(s string) bool {

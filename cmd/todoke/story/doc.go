@@ -34,7 +34,6 @@ import (
 	"time"
 
 	"todoke/ledger"
-	"todoke/ledger/rule"
 )
 
 //go:embed katsushika-2015.txt

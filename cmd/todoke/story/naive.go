@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"todoke/ledger"
-	"todoke/ledger/rule"
 )
 
 // An Expected alert is one that the naive model says there should be.

@@ -257,13 +257,12 @@ func (p *player) upload(ctx context.Context, l *lot, s Step) error {
 	if err != nil {
 		return err
 	}
-	l.id, l.key = taken.Batch, taken.Key
-	report, err := g.Report(taken.Batch)
-	if err != nil {
+	l.id = taken.Batch
+	if l.key, err = g.BatchKey(taken.Batch); err != nil {
 		return err
 	}
 	l.holds[ledger.Relay] = ledger.AllItems(len(l.sheet.rows))
-	return p.report(ctx, s.Party, report)
+	return p.report(ctx, s.Party, taken.Report())
 }
 
 func (p *player) gateway(municipality string) (*intake.Gateway, error) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"todoke/ledger"
-	"todoke/ledger/rule"
 )
 
 // A Teller prints a story as it happens, in one language, one line a word.

@@ -1,0 +1,5 @@
+package stream
+
+import "todoke/ledger"
+
+var _ ledger.Log = (*Ledger)(nil)
