@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 
@@ -45,8 +46,11 @@ func admitEnvelope(r Record) (Event, error) {
 		return Event{}, err
 	}
 	e := Event{Record: r, Subject: subject}
+	if FindMyNumber(r.Subject) >= 0 || FindMyNumber(r.Header.Get(HeaderParty)) >= 0 {
+		return Event{}, fmt.Errorf("subject or party: %w", ErrPersonal)
+	}
 	for name, values := range r.Header {
-		if len(values) != 1 || len(values[0]) > 2*maxToken+maxKeySize {
+		if len(values) != 1 || len(values[0]) > 2*maxToken+maxKeySize || strings.ContainsAny(values[0], "\r\n") {
 			return Event{}, fmt.Errorf("header %s: %w", clip(name), ErrMalformed)
 		}
 		switch name {
@@ -130,8 +134,16 @@ func admitContent(b *Body) error {
 			return fmt.Errorf("document date %q: %w", clip(d), ErrMalformed)
 		}
 	}
-	if err := admitText("reason", b.Reason); err != nil {
-		return err
+	for _, f := range []struct{ name, text string }{
+		{"reason", b.Reason}, {"hop", b.Hop}, {"owed_by", b.OwedBy}, {"claimed_by", b.ClaimedBy},
+		{"holder", b.Holder}, {"story", b.Story},
+	} {
+		if err := admitText(f.name, f.text); err != nil {
+			return err
+		}
+	}
+	if FindMyNumber(string(b.Pack)) >= 0 { // which has lines, so control characters
+		return fmt.Errorf("pack: %w", ErrPersonal)
 	}
 	for _, t := range b.Towns {
 		if t.Name == "" || t.Count == 0 || (len(t.Items) > 0 && t.Items.Count() != int(t.Count)) {
@@ -148,7 +160,7 @@ func admitContent(b *Body) error {
 // grep: control and direction-changing characters, and personal numbers.
 func admitText(field, s string) error {
 	for _, r := range s {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == unicode.ReplacementChar {
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) || r == unicode.ReplacementChar {
 			return fmt.Errorf("%s holds the character %U: %w", field, r, ErrMalformed)
 		}
 	}
@@ -195,9 +207,11 @@ func verify(id LedgerID, r Record) error {
 	if err != nil {
 		return fmt.Errorf("header %s: %v: %w", HeaderKey, err, ErrMalformed)
 	}
+	// One signature has one spelling: the decoder passes over line ends and
+	// the bits behind the last byte.
 	sig, err := base64.RawStdEncoding.DecodeString(r.Header.Get(HeaderSig))
-	if err != nil {
-		return fmt.Errorf("header %s is not base64: %w", HeaderSig, ErrMalformed)
+	if err != nil || base64.RawStdEncoding.EncodeToString(sig) != r.Header.Get(HeaderSig) {
+		return fmt.Errorf("header %s is not unpadded base64: %w", HeaderSig, ErrMalformed)
 	}
 	if err := key.Verify(signedBytes(id, r), sig); err != nil {
 		return fmt.Errorf("event %s by %s: %w", r.Header.Get(HeaderID), r.Header.Get(HeaderParty), ErrSignature)

@@ -3,11 +3,11 @@ package ledger
 import (
 	"bytes"
 	"fmt"
-	"sync"
+	"math/bits"
+	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
@@ -137,7 +137,6 @@ const (
 	fieldLedger
 	fieldStory
 	fieldPack
-	fieldsEnd
 )
 
 // fieldKeys are the one-letter keys of the body map in their fixed order.
@@ -180,57 +179,29 @@ func (b *Body) present() fields {
 	return f
 }
 
-// coders are reused: a msgpack coder is some kilobytes, an event a few hundred
-// bytes.
-var coders = sync.Pool{New: func() any {
-	c := new(coder)
-	c.enc, c.dec = msgpack.NewEncoder(&c.out), msgpack.NewDecoder(&c.in)
-	c.enc.UseCompactInts(true)
-	return c
-}}
-
-// A coder writes or reads one body with low-level msgpack calls only.
-type coder struct {
-	enc     *msgpack.Encoder
-	dec     *msgpack.Decoder
-	out     bytes.Buffer
-	in      bytes.Reader
-	scratch [256]byte
-	err     error // the first one; later calls do nothing
-}
-
 // Encode returns the canonical bytes of b: a msgpack map of the non-zero
 // fields, one-letter keys, fixed order, shortest integers. It returns
 // [ErrTooLarge] above MaxBody bytes.
 func Encode(b *Body) ([]byte, error) {
 	c := coders.Get().(*coder)
 	defer coders.Put(c)
-	c.out.Reset()
-	c.enc.ResetWriter(&c.out)
-	c.err = nil
+	c.out.bytes, c.err = c.out.bytes[:0], nil
 	c.encode(b, b.present())
 	if c.err != nil {
 		return nil, fmt.Errorf("encode body: %w", c.err)
 	}
-	if c.out.Len() > MaxBody {
-		return nil, fmt.Errorf("body of %d bytes: %w", c.out.Len(), ErrTooLarge)
+	if n := len(c.out.bytes); n > MaxBody {
+		return nil, fmt.Errorf("body of %d bytes: %w", n, ErrTooLarge)
 	}
-	return bytes.Clone(c.out.Bytes()), nil
+	return bytes.Clone(c.out.bytes), nil
 }
 
 func (c *coder) encode(b *Body, f fields) {
-	n := 0
-	for bit := fields(1); bit < fieldsEnd; bit <<= 1 {
-		if f&bit != 0 {
-			n++
-		}
-	}
-	c.keep(c.enc.EncodeMapLen(n))
-	for i := range len(fieldKeys) {
-		if f&(1<<i) != 0 {
-			c.keep(c.enc.EncodeString(fieldKeys[i : i+1]))
-			c.encodeField(b, 1<<i)
-		}
+	c.keep(c.enc.EncodeMapLen(bits.OnesCount32(uint32(f))))
+	for ; f != 0; f &= f - 1 {
+		place := bits.TrailingZeros32(uint32(f))
+		c.out.bytes = append(c.out.bytes, msgpcode.FixedStrLow|1, fieldKeys[place])
+		c.encodeField(b, 1<<place)
 	}
 }
 
@@ -249,7 +220,7 @@ func (c *coder) encodeField(b *Body, bit fields) {
 	case fieldCount:
 		c.putUint(uint64(b.Count))
 	case fieldRoot:
-		c.keep(c.enc.EncodeBytes(b.Root[:]))
+		c.putBytes(b.Root[:])
 	case fieldBasis:
 		c.putUint(uint64(b.Basis))
 	case fieldGrade:
@@ -267,7 +238,7 @@ func (c *coder) encodeField(b *Body, bit fields) {
 	case fieldSide:
 		c.putUint(uint64(b.Side))
 	case fieldDue:
-		c.keep(c.enc.EncodeInt(b.Due.UnixNano()))
+		c.putTime(b.Due)
 	case fieldReopen:
 		c.putUint(uint64(b.Reopen))
 	case fieldCause:
@@ -277,7 +248,7 @@ func (c *coder) encodeField(b *Body, bit fields) {
 	case fieldClaimedBy:
 		c.putString(b.ClaimedBy)
 	case fieldClaimedAt:
-		c.keep(c.enc.EncodeInt(b.ClaimedAt.UnixNano()))
+		c.putTime(b.ClaimedAt)
 	case fieldHolder:
 		c.putString(b.Holder)
 	case fieldEvidence:
@@ -286,23 +257,13 @@ func (c *coder) encodeField(b *Body, bit fields) {
 			c.putUint(uint64(s))
 		}
 	case fieldLedger:
-		c.keep(c.enc.EncodeBytes(b.Ledger[:]))
+		c.putBytes(b.Ledger[:])
 	case fieldStory:
 		c.putString(b.Story)
 	case fieldPack:
-		c.keep(c.enc.EncodeBytes(b.Pack))
+		c.putBytes(b.Pack)
 	}
 }
-
-func (c *coder) keep(err error) {
-	if c.err == nil {
-		c.err = err
-	}
-}
-
-func (c *coder) putString(s string) { c.keep(c.enc.EncodeString(s)) }
-func (c *coder) putUint(n uint64)   { c.keep(c.enc.EncodeUint(n)) }
-func (c *coder) putArrayLen(n int)  { c.keep(c.enc.EncodeArrayLen(n)) }
 
 // putItems writes pairs: how many numbers are left out, then how many follow.
 // 1-551,560 is [0 551 8 1].
@@ -320,11 +281,11 @@ func (c *coder) putDocument(d *Document) {
 	c.putArrayLen(3)
 	c.putString(d.Kind)
 	c.putString(d.Date)
+	digest := d.Digest[:]
 	if d.Digest == [32]byte{} {
-		c.keep(c.enc.EncodeBytes([]byte{}))
-		return
+		digest = nil
 	}
-	c.keep(c.enc.EncodeBytes(d.Digest[:]))
+	c.putBytes(digest)
 }
 
 func (c *coder) putTowns(towns []Town) {
@@ -347,13 +308,12 @@ func decodeBody(p []byte, b *Body) (unknown bool, err error) {
 	}
 	c := coders.Get().(*coder)
 	defer coders.Put(c)
-	c.in.Reset(p)
-	c.dec.ResetReader(&c.in)
-	c.err = nil
+	c.in, c.err = source{bytes: p}, nil
 	unknown = c.decode(b)
-	if c.err == nil && c.in.Len() > 0 {
-		c.fail("%d bytes follow the body", c.in.Len())
+	if c.err == nil && c.in.left() > 0 {
+		c.fail("%d bytes follow the body", c.in.left())
 	}
+	c.in = source{} // the pool keeps no body alive
 	if c.err != nil {
 		return false, fmt.Errorf("decode body: %v: %w", c.err, ErrMalformed)
 	}
@@ -370,6 +330,8 @@ func (c *coder) decode(b *Body) (unknown bool) {
 		}
 		place := fieldPlace(key)
 		switch {
+		case place < 0 && !utf8.Valid(key):
+			c.fail("a key is not UTF-8")
 		case place < 0:
 			unknown = true
 			c.skip(0)
@@ -388,12 +350,7 @@ func fieldPlace(key []byte) int {
 	if len(key) != 1 {
 		return -1
 	}
-	for i := range len(fieldKeys) {
-		if fieldKeys[i] == key[0] {
-			return i
-		}
-	}
-	return -1
+	return strings.IndexByte(fieldKeys, key[0])
 }
 
 func (c *coder) decodeField(b *Body, bit fields) {
@@ -456,96 +413,6 @@ func (c *coder) decodeField(b *Body, bit fields) {
 	}
 }
 
-func (c *coder) fail(format string, args ...any) {
-	if c.err == nil {
-		c.err = fmt.Errorf(format, args...)
-	}
-}
-
-func (c *coder) mapLen() int {
-	n, err := c.dec.DecodeMapLen()
-	c.keep(err)
-	if n < 0 || n > c.in.Len()/2 {
-		c.fail("a map of %d does not fit in %d bytes", n, c.in.Len())
-		return 0
-	}
-	return n
-}
-
-// arrayLen reads the length of an array that may have up to most elements of
-// at least one byte each.
-func (c *coder) arrayLen(most int) int {
-	if c.err != nil {
-		return 0
-	}
-	n, err := c.dec.DecodeArrayLen()
-	c.keep(err)
-	if n < 0 || n > most || n > c.in.Len() {
-		c.fail("an array of %d is too long", n)
-		return 0
-	}
-	return n
-}
-
-// bytes reads a string or binary of up to most bytes. The result is valid
-// until the next call.
-func (c *coder) bytes(most int) []byte {
-	if c.err != nil {
-		return nil
-	}
-	n, err := c.dec.DecodeBytesLen()
-	c.keep(err)
-	if n < 0 || n > most || n > c.in.Len() {
-		c.fail("a string of %d bytes is too long", n)
-		return nil
-	}
-	p := c.scratch[:]
-	if n > len(p) {
-		p = make([]byte, n)
-	}
-	c.keep(c.dec.ReadFull(p[:n]))
-	return p[:n]
-}
-
-func (c *coder) str(most int) string {
-	p := c.bytes(most)
-	if !utf8.Valid(p) {
-		c.fail("a string is not UTF-8")
-	}
-	return string(p)
-}
-
-// fixed reads binary of exactly len(dst) bytes.
-func (c *coder) fixed(dst []byte) {
-	if p := c.bytes(len(dst)); len(p) != len(dst) {
-		c.fail("binary of %d bytes, want %d", len(p), len(dst))
-	} else {
-		copy(dst, p)
-	}
-}
-
-func (c *coder) uint(most uint64) uint64 {
-	if c.err != nil {
-		return 0
-	}
-	n, err := c.dec.DecodeUint64()
-	c.keep(err)
-	if n > most {
-		c.fail("number %d is above %d", n, most)
-		return 0
-	}
-	return n
-}
-
-func (c *coder) time() time.Time {
-	if c.err != nil {
-		return time.Time{}
-	}
-	n, err := c.dec.DecodeInt64()
-	c.keep(err)
-	return time.Unix(0, n).UTC()
-}
-
 func (c *coder) items() Items {
 	n := c.arrayLen(MaxBody)
 	if n == 0 || n%2 != 0 {
@@ -588,43 +455,11 @@ func (c *coder) towns() []Town {
 			return nil
 		}
 		towns[i].Name, towns[i].Count = c.str(maxTownName), uint32(c.uint(MaxItem))
-		if code, err := c.dec.PeekCode(); err == nil && code == msgpcode.FixedArrayLow {
+		if c.in.peek() == msgpcode.FixedArrayLow { // no items, which items() refuses
 			c.arrayLen(0)
 			continue
 		}
 		towns[i].Items = c.items()
 	}
 	return towns
-}
-
-// maxDepth is how deep a value under an unknown key may nest.
-const maxDepth = 8
-
-// skip passes over one value of any type.
-func (c *coder) skip(depth int) {
-	if c.err != nil {
-		return
-	}
-	code, err := c.dec.PeekCode()
-	c.keep(err)
-	n := 0
-	switch {
-	case c.err != nil:
-		return
-	case depth > maxDepth:
-		c.fail("a value nests deeper than %d", maxDepth)
-	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
-		n = 2 * c.mapLen()
-	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
-		n = c.arrayLen(MaxBody)
-	case msgpcode.IsString(code), msgpcode.IsBin(code):
-		c.bytes(MaxBody)
-	case msgpcode.IsExt(code), code == msgpcode.Float, code == msgpcode.Double:
-		c.fail("a value has type %#x, which no event uses", code)
-	default:
-		c.keep(c.dec.Skip())
-	}
-	for range n {
-		c.skip(depth + 1)
-	}
 }

@@ -44,7 +44,7 @@ func ParseItems(s string) (Items, error) {
 		}
 		first, err1 := strconv.ParseUint(lo, 10, 32)
 		last, err2 := strconv.ParseUint(hi, 10, 32)
-		if err1 != nil || err2 != nil || (isRange && first == last) {
+		if err1 != nil || err2 != nil || lo[0] == '0' || hi[0] == '0' || (isRange && first == last) {
 			return nil, fmt.Errorf("parse items %q: %q is not a number or a range", clip(s), clip(part))
 		}
 		items = append(items, Range{uint32(first), uint32(last)})
@@ -205,10 +205,14 @@ func fromBitmap(b *roaring.Bitmap) Items {
 	return items
 }
 
-// clip shortens text from outside before it goes into an error.
+// clip shortens text from outside before it goes into an error, and withholds
+// what an error must never repeat.
 func clip(s string) string {
 	const most = 40
-	if len(s) <= most {
+	switch {
+	case FindMyNumber(s) >= 0:
+		return "(withheld)"
+	case len(s) <= most:
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"

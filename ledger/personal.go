@@ -1,54 +1,63 @@
 package ledger
 
-// FindMyNumber returns the byte offset of the first run of digits in s that
-// has the shape of a My Number (個人番号): twelve digits that pass the check
-// of 総務省令第85号 第5条, not inside a longer run, written in half or full
-// width, together or in groups of four parted by one space or hyphen. It
-// returns -1 when there is none. One in ten random twelve-digit numbers passes.
+// FindMyNumber returns the byte offset of the first digits in s that have the
+// shape of a My Number (個人番号): twelve digits that pass the check of
+// 総務省令第85号 第5条, written in half or full width, together and not inside a
+// longer run, or as three groups of four parted by one space or hyphen, whatever
+// groups stand before and behind. It returns -1 when there are none. One in ten
+// random twelve-digit numbers passes.
 func FindMyNumber(s string) int {
+	var last [3]group // the newest at the end, one separator between each two
 	for i := 0; i < len(s); {
-		_, size := digit(s, i)
-		if size == 0 {
+		if _, size := digit(s, i); size == 0 {
 			i++
 			continue
 		}
-		end, found := scanNumber(s, i)
-		if found {
-			return i
+		g := groupAt(s, i)
+		last = [3]group{last[1], last[2], g}
+		switch {
+		case g.n == 12 && ValidMyNumber(g.digits):
+			return g.start
+		case last[0].n == 4 && last[1].n == 4 && g.n == 4 && ValidMyNumber(joined(last)):
+			return last[0].start
 		}
-		i = end
+		i = g.end + separator(s, g.end)
+		if _, size := digit(s, i); size == 0 {
+			last = [3]group{}
+		}
 	}
 	return -1
 }
 
-// scanNumber reads the run of digits and single separators that begins at i,
-// and reports where it ends and whether it is a My Number.
-func scanNumber(s string, i int) (end int, found bool) {
-	var digits [12]byte
-	var groups [3]int // digits in each group
-	n, group, ok := 0, 0, true
+// A group is a run of digits, of which the first twelve are kept.
+type group struct {
+	start, end int // byte offsets
+	n          int
+	digits     [12]byte
+}
+
+// groupAt returns the run of digits that begins at s[i:].
+func groupAt(s string, i int) group {
+	g := group{start: i, end: i}
 	for {
-		d, size := digit(s, i)
-		if size > 0 {
-			if n < len(digits) && group < len(groups) {
-				digits[n] = d
-				groups[group]++
-			} else {
-				ok = false
-			}
-			n++
-			i += size
-			continue
+		d, size := digit(s, g.end)
+		if size == 0 {
+			return g
 		}
-		sep := separator(s, i)
-		if _, next := digit(s, i+sep); sep == 0 || next == 0 {
-			break
+		if g.n < len(g.digits) {
+			g.digits[g.n] = d
 		}
-		group++
-		i += sep
+		g.n++
+		g.end += size
 	}
-	ok = ok && n == 12 && (group == 0 || groups == [3]int{4, 4, 4})
-	return i, ok && ValidMyNumber(digits)
+}
+
+// joined returns the digits of three groups of four.
+func joined(groups [3]group) (digits [12]byte) {
+	for i, g := range groups {
+		copy(digits[4*i:], g.digits[:4])
+	}
+	return digits
 }
 
 // ValidMyNumber reports whether twelve digits pass the check: the last is 0

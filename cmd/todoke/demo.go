@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"todoke/cmd/todoke/story"
 	"todoke/ledger"
@@ -90,13 +93,11 @@ func (c *demoCommand) folder() (dir string, cleanup func(), err error) {
 }
 
 func (c *demoCommand) open(a *app, dir string, s *story.Story, clock *story.Clock) (*stream.Ledger, error) {
-	of := *a
-	of.commands = &commands{Data: dir}
-	key, err := producers.LocalKey(dir+"/keys", operator, rand.Reader)
+	key, err := producers.LocalKey(filepath.Join(dir, "keys"), operator, rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	return stream.Open(a.ctx, stream.Config{Dir: dir, Now: clock.Now, Rand: rand.Reader, Logger: a.logger(), Story: s.Incident,
+	return stream.Open(a.ctx, stream.Config{Dir: dir, Now: clock.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Story: s.Incident,
 		Opening: stream.Opening{Party: operator, Key: key, Story: s.Incident, Pack: rule.Default().Text()}})
 }
 

@@ -25,29 +25,16 @@ type intakeCommand struct {
 
 // An intakeRow is one file, as intake --json prints it.
 type intakeRow struct {
-	File         string            `json:"file"`
-	Batch        string            `json:"batch,omitempty"`
-	Known        bool              `json:"known"` // the same file was taken before
-	Items        uint32            `json:"items"`
-	Root         ledger.Root       `json:"root"`
-	Towns        []intake.Town     `json:"towns"`
-	UnknownTowns int               `json:"unknown_towns"`
-	Keep         string            `json:"keep,omitempty"` // folder of manifest and batch key
-	Receipt      *ledgerReceiptRow `json:"receipt,omitempty"`
-	Refused      *intake.Refusal   `json:"refused,omitempty"`
-}
-
-// A ledgerReceiptRow is a receipt, as commands print it.
-type ledgerReceiptRow struct {
-	Ledger    string     `json:"ledger"`
-	Seq       ledger.Seq `json:"seq"`
-	Time      time.Time  `json:"time"`
-	ID        string     `json:"id"`
-	Duplicate bool       `json:"duplicate"`
-}
-
-func receiptRow(r ledger.Receipt) *ledgerReceiptRow {
-	return &ledgerReceiptRow{r.Ledger.String(), r.Seq, r.Time, r.ID.String(), r.Duplicate}
+	File         string          `json:"file"`
+	Batch        string          `json:"batch,omitempty"`
+	Known        bool            `json:"known"` // the same file was taken before
+	Items        uint32          `json:"items"`
+	Root         ledger.Root     `json:"root"`
+	Towns        []intake.Town   `json:"towns"`
+	UnknownTowns int             `json:"unknown_towns"`
+	Keep         string          `json:"keep,omitempty"` // folder of manifest and batch key
+	Receipt      *ledger.Receipt `json:"receipt,omitempty"`
+	Refused      *intake.Refusal `json:"refused,omitempty"`
 }
 
 // Run takes the files one after the other. A refused file stops none of the
@@ -154,7 +141,7 @@ func (c *intakeCommand) take(ctx context.Context, dir string, g *intake.Gateway,
 	if err != nil {
 		return row, err
 	}
-	row.Receipt = receiptRow(receipt)
+	row.Receipt = &receipt
 	return row, nil
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nkeys"
+	"github.com/rs/zerolog"
 
 	"todoke/ledger"
 	"todoke/ledger/rule"
@@ -25,17 +25,29 @@ func (a *app) key(party ledger.Party) (nkeys.KeyPair, error) {
 	return producers.LocalKey(filepath.Join(a.Data, "keys"), party, rand.Reader)
 }
 
+// lockWait is how long a short command waits for another one that has the
+// folder.
+const lockWait = 10 * time.Second
+
 // openStream opens the folder's ledger in this process, and makes one with the
-// given rules where there is none.
-func (a *app) openStream(ctx context.Context, pack *rule.Pack) (*stream.Ledger, error) {
+// given rules where there is none. With listen, other processes find it.
+func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
 	key, err := a.key(operator)
 	if err != nil {
 		return nil, err
 	}
-	return stream.Open(ctx, stream.Config{
-		Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger(),
-		Opening: stream.Opening{Party: operator, Key: key, Pack: pack.Text()},
-	})
+	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Listen: listen,
+		Opening: stream.Opening{Party: operator, Key: key, Pack: pack.Text()}}
+	for end := time.Now().Add(lockWait); ; {
+		l, err := stream.Open(a.ctx, cfg)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, ledger.ErrLocked) || listen || time.Now().After(end) || a.ctx.Err() != nil {
+			return nil, fmt.Errorf("open %s: %w", a.Data, err)
+		}
+		time.Sleep(lockWait / 100)
+	}
 }
 
 // A source is a ledger to read from: a running server's, or the folder's own.
@@ -67,9 +79,9 @@ func (a *app) read() (*source, error) {
 	if err := a.hasLedger(); err != nil {
 		return nil, err
 	}
-	l, err := a.openStream(a.ctx, rule.Default())
+	l, err := a.openStream(rule.Default(), false)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", a.Data, err)
+		return nil, err
 	}
 	return &source{l, l.Story(), func() { l.Close() }}, nil
 }
@@ -94,9 +106,9 @@ func (a *app) write() (producers.Appender, func(), error) {
 		}
 		return c, func() { c.Close() }, nil
 	}
-	l, err := a.openStream(a.ctx, rule.Default())
+	l, err := a.openStream(rule.Default(), false)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open %s: %w", a.Data, err)
+		return nil, nil, err
 	}
 	return l, func() { l.Close() }, nil
 }

@@ -48,7 +48,7 @@ func (c *reportCommand) Run(a *app) error {
 		return err
 	}
 	if a.JSON {
-		return a.printJSON(receiptRow(receipt))
+		return a.printJSON(receipt)
 	}
 	again := ""
 	if receipt.Duplicate {

@@ -26,9 +26,9 @@ func (c *serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.openStream(a.ctx, pack)
+	log, err := a.openStream(pack, true)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", a.Data, err)
+		return err
 	}
 	defer log.Close()
 	if log.Story() != "" {

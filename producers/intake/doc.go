@@ -28,8 +28,8 @@
 // line between rows, a row longer than [MaxRow], more than [MaxColumns]
 // columns, and for having no row. And it is refused for twelve digits that
 // pass the check of a My Number, in half or full width, together or in groups,
-// unless the column is declared harmless. The report names every bad line, with column and
-// reason, and repeats nothing that stands in the file.
+// unless the column is declared harmless. The report names every bad line, with
+// column and reason, and repeats nothing that stands in the file.
 //
 // Digits in codes, numbers and postcodes may be in full width. They are folded
 // to compare them, never to keep them.
@@ -97,8 +97,9 @@
 // answer one of the 登録 and the manifest. Saying either again is the same
 // event.
 //
-// G5. Nothing leaves the package but what [Manifest] holds, and no error holds
-// anything of a file.
+// G5. No error and no report holds anything that stands in a file. What the
+// ledger learns is [Manifest.Report]; the batch key leaves by
+// [Gateway.BatchKey] alone.
 //
 // # What a crash means
 //
@@ -119,10 +120,10 @@
 // commitment must know nothing. An own parser would be faster and one more
 // thing to trust.
 //
-// 2026-11-22: A receiver gets root and count with RootOf from this package and
-// not from its own reading: sender and receiver must cut rows alike to the
-// byte. It lives here, below nothing but the rows, because producers cannot
-// import its own sub-package.
+// 2026-11-22: A receiver gets count and root from RootOf and not from a reader
+// of its own: sender and receiver must cut rows alike to the byte. RootOf
+// judges less than Take, since it is not the receiver's to refuse a row that
+// the municipality stands for.
 //
 // 2026-11-22: An empty 郵便番号 is allowed, a wrong one is not. The town is
 // found by address first, and an address without postcode still has one.
@@ -132,7 +133,10 @@
 // restored or rolled-back ledger contradicts. We would keep one when reading
 // a ledger from its beginning takes longer than a start may.
 //
-// 2026-11-22: A 登録 that names no items speaks of the whole batch. Had it
-// counted a part, its author must say which; a count alone cannot be held
-// against commitments.
+// 2026-11-22: A 登録 that names no items speaks of the whole batch. One that
+// means a part must say which: a count alone cannot be held against
+// commitments.
+//
+// 2026-11-22: A 登録 without a root is confirmed without one, on the basis that
+// it has itself. Whoever must recompute the root is not told it.
 package intake

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"todoke/ledger"
 )
@@ -156,6 +159,40 @@ func TestCommitmentsAreOverRawBytes(t *testing.T) {
 		other := strings.Replace(windows, "\xFB\xFC", "\xEE\xE0", 1) // what an encoder makes of 髙
 		if root(windows) == root(other) {
 			t.Error("two ways to write 髙 have one root")
+		}
+	})
+}
+
+// TestFilesAreCutAsTheyWereWritten writes files from rows that are known, in
+// every way that the format allows, and expects exactly these rows.
+func TestFilesAreCutAsTheyWereWritten(t *testing.T) {
+	buildings := []string{"", "１０１", `"水元荘, 201"`, `"髙""砂""荘"`, "\"一行目\n二行目\"", "\"一行目\r\n\r\n二行目\"", `""`, "ｱﾊﾟｰﾄ"}
+	rapid.Check(t, func(rt *rapid.T) {
+		encoder := encoders()[rapid.SampledFrom([]string{UTF8, CP932}).Draw(rt, "encoding")]
+		ending := rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(rt, "ending")
+		var want ledger.RootBuilder
+		text := headerRow + ending
+		n := rapid.IntRange(1, 30).Draw(rt, "rows")
+		for i := range n {
+			row, err := encoder.String(with(i+1, colBuilding, rapid.SampledFrom(buildings).Draw(rt, "building")))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			want.Add(ledger.Commit([32]byte{}, uint32(i+1), []byte(row)))
+			text += row + ending
+		}
+		if header, err := encoder.String(headerRow); err != nil {
+			rt.Fatal(err)
+		} else {
+			text = header + strings.TrimPrefix(text, headerRow)
+		}
+		text += rapid.SampledFrom([]string{"", fmt.Sprintf("END,%d", n), ending}).Draw(rt, "end")
+		count, root, err := RootOf([32]byte{}, strings.NewReader(text), nil)
+		if err != nil || int(count) != n || root != want.Root() {
+			rt.Fatalf("%d rows, root %s, %v; want %d and %s", count, root, err, n, want.Root())
+		}
+		if m, err := Check(t.Context(), testConfig(""), strings.NewReader(text)); err != nil || int(m.Count) != n {
+			rt.Fatalf("checked as %d rows, %v", m.Count, err)
 		}
 	})
 }

@@ -269,6 +269,20 @@ func TestRefusalAsJSON(t *testing.T) {
 	}
 }
 
+func TestABatchHasNoMoreItemsThanItMay(t *testing.T) {
+	s, err := openSheet(strings.NewReader(file(rowOf(1), rowOf(2), rowOf(3))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.refusal.Rows = ledger.MaxItem - 1
+	if _, err := s.next(); err != nil {
+		t.Fatalf("the last item: %v", err)
+	}
+	if _, err := s.next(); !errors.Is(err, ErrRefused) || s.refusal.Problems[0].Fault != FaultTooMany {
+		t.Errorf("one more: %v", err)
+	}
+}
+
 // TestRefusalRepeatsNothing breaks every field of a row in every way there is
 // and looks for what stands in the file in what is said about it.
 func TestRefusalRepeatsNothing(t *testing.T) {
