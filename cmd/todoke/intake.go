@@ -17,9 +17,10 @@ import (
 )
 
 type intakeCommand struct {
-	Files  []string `arg:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8." type:"existingfile"`
+	Files  []string `arg:"" optional:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8." type:"existingfile"`
 	Check  bool     `help:"Read and judge only; keep and report nothing."`
 	Towns  string   `help:"Table of towns, as docs/intake.md describes it." placeholder:"FILE" type:"existingfile"`
+	Answer bool     `help:"Then go on: answer every 登録 of this gateway's batches against its manifest, until stopped."`
 	Digits []string `help:"A column whose 12-digit numbers are no My Numbers; recorded in the manifest." placeholder:"COLUMN"`
 }
 
@@ -40,28 +41,43 @@ type intakeRow struct {
 // Run takes the files one after the other. A refused file stops none of the
 // others; the exit status is then 4.
 func (c *intakeCommand) Run(a *app) error {
+	if len(c.Files) == 0 && !c.Answer {
+		return usagef("name a file, or --answer")
+	}
 	cfg, err := c.config(a)
 	if err != nil {
 		return err
 	}
-	take := func(r io.Reader) (intakeRow, error) { return c.check(a, cfg, r) }
-	if !c.Check {
-		gateway, err := intake.Open(cfg)
-		if err != nil {
-			return fmt.Errorf("open gateway %s: %w", cfg.Dir, err)
-		}
-		defer gateway.Close()
-		log, done, err := a.write()
-		if err != nil {
-			return err
-		}
-		defer done()
-		reporter, err := a.reporter(log)
-		if err != nil {
-			return err
-		}
-		take = func(r io.Reader) (intakeRow, error) { return c.take(a.ctx, cfg.Dir, gateway, reporter, r) }
+	if c.Check {
+		return c.files(a, func(r io.Reader) (intakeRow, error) {
+			m, err := intake.Check(a.ctx, cfg, r)
+			return manifestRow(m), err
+		})
 	}
+	gateway, err := intake.Open(cfg)
+	if err != nil {
+		return fmt.Errorf("open gateway %s: %w", cfg.Dir, err)
+	}
+	defer gateway.Close()
+	log, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	reporter, err := a.reporter(log)
+	if err != nil {
+		return err
+	}
+	refused := c.files(a, func(r io.Reader) (intakeRow, error) { return c.take(a.ctx, cfg.Dir, gateway, reporter, r) })
+	if refused != nil || !c.Answer {
+		return refused
+	}
+	return gateway.Run(a.ctx, log, reporter)
+}
+
+// files reads every file and prints what became of it. It returns the last
+// refusal, or the first other error.
+func (c *intakeCommand) files(a *app, take func(io.Reader) (intakeRow, error)) error {
 	var refused error
 	for _, file := range c.Files {
 		row, err := c.file(a, file, take)
@@ -120,11 +136,6 @@ func (c *intakeCommand) file(a *app, name string, take func(io.Reader) (intakeRo
 	row, err := take(r)
 	row.File = name
 	return row, err
-}
-
-func (c *intakeCommand) check(a *app, cfg intake.Config, r io.Reader) (intakeRow, error) {
-	m, err := intake.Check(a.ctx, cfg, r)
-	return manifestRow(m), err
 }
 
 // take makes a batch of the file and reports it. A crash between the two is

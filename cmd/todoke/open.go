@@ -50,12 +50,17 @@ func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
 	}
 }
 
-// A source is a ledger to read from: a running server's, or the folder's own.
+// A source is a ledger to read from and append to: a running server's, or the
+// folder's own.
 type source struct {
 	ledger.Reader
+	producers.Appender
 	story string
 	close func()
 }
+
+// ID returns which ledger it is.
+func (s *source) ID() ledger.LedgerID { return s.Appender.ID() }
 
 // now is the time at which a reader judges: the clock's, or in a story that of
 // its last event, since its clock has long stopped.
@@ -66,51 +71,43 @@ func (s *source) now(last time.Time) time.Time {
 	return time.Now()
 }
 
-// read opens the ledger for reading. A live store is never opened: when a
-// server runs on the folder, it is asked instead.
-func (a *app) read() (*source, error) {
+// open opens the ledger. A live store is never opened: when a server runs on
+// the folder, it is asked instead, through its gate for appends.
+func (a *app) open() (*source, error) {
 	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
-		r, err := stream.Attach(a.ctx, endpoint)
-		if err != nil {
-			return nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
-		}
-		return &source{r, r.Story(), func() { r.Close() }}, nil
-	}
-	if err := a.hasLedger(); err != nil {
-		return nil, err
+		return a.attach(endpoint)
 	}
 	l, err := a.openStream(rule.Default(), false)
 	if err != nil {
 		return nil, err
 	}
-	return &source{l, l.Story(), func() { l.Close() }}, nil
+	return &source{l, l, l.Story(), func() { l.Close() }}, nil
 }
 
-// hasLedger returns ErrNoLedger when the folder holds none, so that no command
-// that only reads makes one.
-func (a *app) hasLedger() error {
+func (a *app) attach(endpoint stream.Endpoint) (*source, error) {
+	r, err := stream.Attach(a.ctx, endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
+	}
+	c, err := producers.Dial(a.ctx, endpoint.URL)
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
+	}
+	return &source{r, c, r.Story(), func() { c.Close(); r.Close() }}, nil
+}
+
+// read opens the ledger for reading, and returns ErrNoLedger when the folder
+// holds none: no command that only reads makes one.
+func (a *app) read() (*source, error) {
 	_, err := os.Stat(filepath.Join(a.Data, "jetstream"))
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s: %w; todoke serve, intake or demo --keep makes one, --data names another", a.Data, ledger.ErrNoLedger)
+		return nil, fmt.Errorf("%s: %w; todoke serve, intake or demo --keep makes one, --data names another", a.Data, ledger.ErrNoLedger)
 	}
-	return err
-}
-
-// write opens the ledger for appending, through the gate of a running server
-// or in this process.
-func (a *app) write() (producers.Appender, func(), error) {
-	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
-		c, err := producers.Dial(a.ctx, endpoint.URL)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reach the server of %s: %w", a.Data, err)
-		}
-		return c, func() { c.Close() }, nil
-	}
-	l, err := a.openStream(rule.Default(), false)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return l, func() { l.Close() }, nil
+	return a.open()
 }
 
 // reporter returns a reporter for --party.

@@ -34,11 +34,11 @@ func (c *reportCommand) Run(a *app) error {
 	if _, err := a.party(); err != nil {
 		return err
 	}
-	log, done, err := a.write()
+	log, err := a.open()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer log.close()
 	reporter, err := a.reporter(log)
 	if err != nil {
 		return err

@@ -82,11 +82,11 @@ func (c *rulesCalendar) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("%s: %v: %w", c.File, err, ledger.ErrRefused)
 	}
-	log, done, err := a.write()
+	log, err := a.open()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer log.close()
 	key, err := a.key(operator)
 	if err != nil {
 		return err

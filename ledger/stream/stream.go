@@ -52,6 +52,8 @@ type Ledger struct {
 	token  string
 }
 
+var _ ledger.Log = (*Ledger)(nil)
+
 // Open opens the ledger in cfg.Dir and makes one where there is none. It
 // returns [ledger.ErrLocked] when another process has the folder,
 // [ledger.ErrDrift] when the stream is not configured as it must be,

@@ -535,8 +535,8 @@ func TestReportOfABatch(t *testing.T) {
 		}
 	})
 	t.Run("leaves out the items of towns that are too scattered", func(t *testing.T) {
-		scattered := Manifest{Batch: "131229-20151005-0009", Count: 400_000, Root: ledger.Root{1}, Digest: strings.Repeat("ab", 32)}
-		odd, even := Town{Name: "白鳥一丁目", Count: 200_000}, Town{Name: "白鳥二丁目", Count: 200_000}
+		scattered := Manifest{Batch: "131229-20151005-0009", Count: 160_000, Root: ledger.Root{1}, Digest: strings.Repeat("ab", 32)}
+		odd, even := Town{Name: "白鳥一丁目", Count: 80_000}, Town{Name: "白鳥二丁目", Count: 80_000}
 		for n := uint32(1); n < scattered.Count; n += 2 {
 			odd.Items = append(odd.Items, ledger.Range{First: n, Last: n})
 			even.Items = append(even.Items, ledger.Range{First: n + 1, Last: n + 1})
@@ -546,7 +546,7 @@ func TestReportOfABatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []ledger.Town{{Name: "白鳥一丁目", Count: 200_000}, {Name: "白鳥二丁目", Count: 200_000}}
+		want := []ledger.Town{{Name: "白鳥一丁目", Count: 80_000}, {Name: "白鳥二丁目", Count: 80_000}}
 		if got := log.content(t, receipt.Seq).Towns; !reflect.DeepEqual(got, want) {
 			t.Errorf("towns %v, want %v", got, want)
 		}

@@ -81,7 +81,7 @@ func (j *judge) code(it item) {
 	code := fold(j.field(it, colCode))
 	switch {
 	case code == j.municipality, code == "":
-	case strings.Trim(code, "0123456789") != "" || len(code) < 5 || len(code) > 6:
+	case !isDigits(code) || len(code) < 5 || len(code) > 6:
 		j.add(it, colCode, FaultCode, "it is not a municipality code of six digits")
 	case len(code) == 5:
 		j.add(it, colCode, FaultFiveDigits, "it has five digits: a spreadsheet dropped the leading zero, or the check digit is missing")
@@ -109,7 +109,7 @@ func postcode(s string) string {
 	if len(s) == 8 && s[3] == '-' {
 		s = s[:3] + s[4:]
 	}
-	if len(s) != 7 || strings.Trim(s, "0123456789") != "" {
+	if len(s) != 7 || !isDigits(s) {
 		return ""
 	}
 	return s

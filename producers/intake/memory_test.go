@@ -30,6 +30,7 @@ func (l *locked) Read(p []byte) (int, error) {
 type memory struct {
 	mu      sync.Mutex
 	records []ledger.Record
+	appends int // attempts, whatever came of them
 	seqs    map[ledger.ID]ledger.Seq
 	news    chan struct{} // closed when a record is added
 }
@@ -45,6 +46,7 @@ func (m *memory) Append(_ context.Context, r ledger.Record) (ledger.Receipt, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.appends++
 	if seq, ok := m.seqs[e.ID()]; ok {
 		if string(m.records[seq-1].Body) != string(r.Body) {
 			return ledger.Receipt{}, ledger.ErrIDReused

@@ -290,7 +290,7 @@ func reasonOf(f Fault, encoding string) string {
 // number reads a decimal number of up to eight digits, in half or full width.
 func number(s string) (int, bool) {
 	s = fold(s)
-	if s == "" || len(s) > 8 || strings.Trim(s, "0123456789") != "" {
+	if len(s) > 8 || !isDigits(s) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(s)

@@ -76,6 +76,16 @@ func isASCII(s string) bool {
 	return true
 }
 
+// isDigits reports whether s is one or more of 0 to 9.
+func isDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // inspect returns the first fault of a text, "" for none, and how many decimal
 // digits it has, in half and full width. A line feed is no fault: only a
 // quoted field can hold one.

@@ -31,8 +31,10 @@ var katsushika string
 type Towns struct {
 	// bases holds the towns by name without 丁目 and by its number: 白鳥二丁目
 	// is under 白鳥 and 2, 水元公園 under itself and 0.
-	bases   map[string]map[int]string
-	lengths []int    // of the bases, in bytes, longest first
+	bases map[string]map[int]string
+	// lengths holds the lengths of the bases in bytes, longest first, by
+	// their first character.
+	lengths map[rune][]int
 	wards   []string // 葛飾区: what may stand before a town
 }
 
@@ -52,7 +54,7 @@ func ReadTowns(r io.Reader, municipality string) (*Towns, error) {
 	if min(code, ward, town) < 0 {
 		return nil, fmt.Errorf("read towns: the table needs the columns lgcode, ward and town")
 	}
-	t := &Towns{bases: map[string]map[int]string{}}
+	t := &Towns{bases: map[string]map[int]string{}, lengths: map[rune][]int{}}
 	for i, row := range rows[1:] {
 		if row[code] != municipality {
 			continue
@@ -64,7 +66,13 @@ func ReadTowns(r io.Reader, municipality string) (*Towns, error) {
 	if len(t.bases) == 0 {
 		return nil, fmt.Errorf("read towns: no row is of municipality %s", municipality)
 	}
-	slices.SortFunc(t.lengths, func(a, b int) int { return b - a })
+	for base := range t.bases {
+		first, _ := utf8.DecodeRuneInString(base)
+		t.lengths[first] = append(t.lengths[first], len(base))
+	}
+	for _, lengths := range t.lengths {
+		slices.SortFunc(lengths, func(a, b int) int { return b - a })
+	}
 	return t, nil
 }
 
@@ -78,9 +86,6 @@ func (t *Towns) add(ward, town string) error {
 		t.bases[base] = map[int]string{}
 	}
 	t.bases[base][number] = town
-	if !slices.Contains(t.lengths, len(base)) {
-		t.lengths = append(t.lengths, len(base))
-	}
 	if ward != "" && !slices.Contains(t.wards, ward) {
 		t.wards = append(t.wards, ward)
 	}
@@ -121,7 +126,8 @@ func (t *Towns) find(address string) string {
 // match returns the town with the longest name that s begins with.
 func (t *Towns) match(s string) string {
 	s = strings.TrimLeft(s, " \u3000")
-	for _, n := range t.lengths {
+	first, _ := utf8.DecodeRuneInString(s)
+	for _, n := range t.lengths[first] {
 		if n > len(s) {
 			continue
 		}

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -101,6 +102,33 @@ func TestEveryTownIsFoundInEveryForm(t *testing.T) {
 	}
 }
 
+func TestLeadingNumber(t *testing.T) {
+	type number struct {
+		n    int
+		rest string
+	}
+	for s, want := range map[string]number{
+		"二丁目":  {2, "丁目"},
+		"十":    {10, ""},
+		"十二番":  {12, "番"},
+		"二十":   {20, ""},
+		"二十四条": {24, "条"},
+		"九十九":  {99, ""},
+		"二三":   {2, "三"},
+		"24-1": {24, "-1"},
+		"２４－１": {24, "－１"},
+		"02":   {2, ""},
+		"100":  {0, "100"},
+		"十十":   {0, "十十"},
+		"町":    {0, "町"},
+		"":     {0, ""},
+	} {
+		if n, rest := leadingNumber(s); n != want.n || rest != want.rest {
+			t.Errorf("%q begins with %d, then %q; want %d and %q", s, n, rest, want.n, want.rest)
+		}
+	}
+}
+
 func TestTownsOfAnotherTable(t *testing.T) {
 	const table = "town,lgcode,note,ward\n北一条西二丁目,011002,,中央区\n北二十四条西十丁目,011002,,北区\n南町,011002,,北区\n白鳥二丁目,131229,,葛飾区\n"
 	towns, err := ReadTowns(strings.NewReader(table), "011002")
@@ -161,6 +189,24 @@ func TestItemWithoutTownGoesByItsPostcode(t *testing.T) {
 	}
 	if g.unknown != minGroup {
 		t.Errorf("%d items are in no town, want %d", g.unknown, minGroup)
+	}
+}
+
+func TestGroupsOfFewerThanTenAreNotNamed(t *testing.T) {
+	g := newGroups(katsushikaTowns(t))
+	number := uint32(0)
+	for address, size := range map[string]int{"白鳥1-1": minGroup, "白鳥2-1": minGroup - 1, "水元公園": 1} {
+		for range size {
+			number++
+			g.add(number, address, "")
+		}
+	}
+	sizes := map[string]uint32{}
+	for _, town := range g.list() {
+		sizes[town.Name] = town.Count
+	}
+	if want := map[string]uint32{"白鳥一丁目": 10, otherTowns: 10}; !maps.Equal(sizes, want) {
+		t.Errorf("groups %v, want %v", sizes, want)
 	}
 }
 

@@ -1,5 +1,0 @@
-package stream
-
-import "todoke/ledger"
-
-var _ ledger.Log = (*Ledger)(nil)

@@ -1,0 +1,79 @@
+package testenv
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"todoke/ledger"
+)
+
+// CheckLedger reads everything that r holds and fails the test for each of
+// these that does not hold:
+//
+//   - no sequence is missing up to the head, and none is there twice;
+//   - every record can be read, and could have been admitted;
+//   - the record time never decreases;
+//   - no event id is there twice, and no aggregate has too many events.
+func CheckLedger(tb testing.TB, r interface {
+	ledger.Reader
+	ID() ledger.LedgerID
+}) {
+	tb.Helper()
+	head, err := r.Head(tb.Context())
+	if err != nil {
+		tb.Fatalf("check ledger: ask for the head: %v", err)
+	}
+	c := checker{tb: tb, id: r.ID(), ids: make(map[string]ledger.Seq), aggregates: make(map[string]int)}
+	for record, err := range r.Read(tb.Context(), 1, head) {
+		if err != nil {
+			tb.Errorf("check ledger: after event %d: %v", c.seq, err)
+			return
+		}
+		c.check(record)
+	}
+	if c.seq != head {
+		tb.Errorf("check ledger: reading ended at %d, the head is %d", c.seq, head)
+	}
+}
+
+type checker struct {
+	tb         testing.TB
+	id         ledger.LedgerID
+	seq        ledger.Seq
+	last       time.Time
+	ids        map[string]ledger.Seq
+	aggregates map[string]int
+}
+
+func (c *checker) check(r ledger.Record) {
+	c.tb.Helper()
+	if c.seq++; r.Seq != c.seq {
+		c.tb.Errorf("check ledger: event %d comes where %d belongs", r.Seq, c.seq)
+		c.seq = r.Seq
+	}
+	e, err := ledger.Decode(r)
+	if err != nil {
+		c.tb.Errorf("check ledger: event %d cannot be read: %v", r.Seq, err)
+		return
+	}
+	sent := r
+	sent.Header = maps.Clone(r.Header)
+	delete(sent.Header, ledger.HeaderTime)
+	if _, err := ledger.Admit(c.id, sent); err != nil {
+		c.tb.Errorf("check ledger: event %d should not have been admitted: %v", r.Seq, err)
+	}
+	if e.Time.Before(c.last) {
+		c.tb.Errorf("check ledger: event %d was recorded at %s, the one before it at %s", r.Seq, e.Time, c.last)
+	}
+	c.last = e.Time
+	id := r.Header.Get(ledger.HeaderID)
+	if first, twice := c.ids[id]; twice {
+		c.tb.Errorf("check ledger: event id %s is at %d and at %d", id, first, r.Seq)
+	}
+	c.ids[id] = r.Seq
+	key := e.Subject.AggregateKey()
+	if c.aggregates[key]++; c.aggregates[key] == ledger.MaxAggregate+1 {
+		c.tb.Errorf("check ledger: %s has more than %d events", key, ledger.MaxAggregate)
+	}
+}
