@@ -20,6 +20,16 @@ import (
 // It cannot check the event id, whose document key does not travel; the author
 // is bound to the id by the signature over it.
 func Admit(id LedgerID, r Record) (Event, error) {
+	e, err := admit(r)
+	if err != nil {
+		return Event{}, err
+	}
+	return e, verify(id, r)
+}
+
+// admit is Admit but for the signature, which whoever has just made it need not
+// verify.
+func admit(r Record) (Event, error) {
 	if len(r.Body) > MaxBody {
 		return Event{}, fmt.Errorf("body of %d bytes: %w", len(r.Body), ErrTooLarge)
 	}
@@ -32,9 +42,6 @@ func Admit(id LedgerID, r Record) (Event, error) {
 	}
 	if err := admitScope(&e); err != nil {
 		return Event{}, fmt.Errorf("%s: %w", e.Kind(), err)
-	}
-	if err := verify(id, r); err != nil {
-		return Event{}, err
 	}
 	return e, nil
 }
@@ -101,6 +108,9 @@ func admitBody(e *Event) error {
 	if _, _, hop := hopOf(e.Kind()); (hop || e.Kind().Stage() == "alert") && !IsBatch(e.Subject) {
 		return fmt.Errorf("aggregate %q is no batch of %s: %w", e.Subject.Aggregate, e.Subject.Municipality, ErrMismatch)
 	}
+	if home, fixed := homes[e.Kind()]; fixed && home != e.Subject.AggregateKey() {
+		return fmt.Errorf("it belongs to %s and not to %s: %w", home, clip(e.Subject.AggregateKey()), ErrMismatch)
+	}
 	info, _ := e.Kind().info()
 	must := info.must | fieldMunicipality | fieldAggregate
 	have := b.present()
@@ -111,6 +121,12 @@ func admitBody(e *Event) error {
 		return fmt.Errorf("field %s has no place here: %w", extra.first(), ErrMalformed)
 	}
 	return admitContent(b)
+}
+
+// homes are the aggregates of kinds that have only one.
+var homes = map[Kind]string{
+	LedgerOpened:   National + ".ledger",
+	RulesPublished: National + ".rules",
 }
 
 // admitContent checks what fields say about one another.

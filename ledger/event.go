@@ -298,7 +298,7 @@ func New(ledger LedgerID, d Draft, key Signer) (Record, error) {
 		return Record{}, fmt.Errorf("sign event: %w", err)
 	}
 	r.Header[HeaderSig] = []string{base64.RawStdEncoding.EncodeToString(sig)}
-	if _, err := Admit(ledger, r); err != nil {
+	if _, err := admit(r); err != nil {
 		return Record{}, err
 	}
 	return r, nil

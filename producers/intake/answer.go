@@ -25,8 +25,10 @@ const (
 // import.disputed with the gateway's own count and root when not. Its slip is
 // the event's id, so that one event has one answer.
 //
-// It is false for every event that is not the 登録 of a batch of this gateway.
-// The error is [ErrDamaged] when the stored commitments do not give the stored
+// It is false for every event that is not the 登録 of a batch of this gateway,
+// and for a bare number below what was sent, which may mean a part: whether it
+// does is known from the claims, and the ledger's own judgement holds it
+// against them. The error is [ErrDamaged] when the stored commitments do not give the stored
 // root, or the disk's: then nothing is confirmed and nobody is accused.
 func (g *Gateway) Answer(e ledger.Event) (producers.Report, bool, error) {
 	if !g.concerns(e) {
@@ -36,8 +38,11 @@ func (g *Gateway) Answer(e ledger.Event) (producers.Report, bool, error) {
 	if err != nil {
 		return producers.Report{}, false, fmt.Errorf("answer 登録 of batch %s: %w", e.Subject.Aggregate, err)
 	}
-	sent := ledger.AllItems(int(m.Count))
 	named := e.Content.Items
+	if len(named) == 0 && e.Content.Root.IsZero() && e.Content.Count < m.Count {
+		return producers.Report{}, false, nil
+	}
+	sent := ledger.AllItems(int(m.Count))
 	if len(named) == 0 {
 		named = sent
 	}

@@ -60,9 +60,6 @@ func TestAnswer(t *testing.T) {
 		"the whole's root for a part": {
 			producers.Report{Items: part, Root: m.Root},
 			producers.Report{Kind: ledger.ImportDisputed, Items: part, Count: 3, Root: partRoot, Basis: ledger.BasisRoot, Reason: ReasonContent}},
-		"a smaller number": {
-			producers.Report{Count: 4},
-			producers.Report{Kind: ledger.ImportDisputed, Items: all, Count: 5, Root: m.Root, Basis: ledger.BasisRoot, Reason: ReasonCount}},
 		"a larger number": {
 			producers.Report{Count: 6},
 			producers.Report{Kind: ledger.ImportDisputed, Items: all, Count: 5, Root: m.Root, Basis: ledger.BasisRoot, Reason: ReasonCount}},
@@ -97,10 +94,11 @@ func TestAnswerIsSilent(t *testing.T) {
 		party  ledger.Party
 		report producers.Report
 	}{
-		"on a 終了":                    {"relay:2", producers.Report{Kind: ledger.ImportCompleted, Batch: m.Batch, Count: 5}},
-		"on its own confirmation":    {"municipality:131229", producers.Report{Kind: ledger.ImportConfirmed, Batch: m.Batch, Items: ledger.AllItems(5)}},
-		"on a batch it did not send": {"registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Batch: "131229-20151005-0777", Count: 5}},
-		"on another's batch":         {"registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Batch: "131211-20151005-0001", Count: 5}},
+		"on a 終了":                          {"relay:2", producers.Report{Kind: ledger.ImportCompleted, Batch: m.Batch, Count: 5}},
+		"on its own confirmation":          {"municipality:131229", producers.Report{Kind: ledger.ImportConfirmed, Batch: m.Batch, Items: ledger.AllItems(5)}},
+		"on a batch it did not send":       {"registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Batch: "131229-20151005-0777", Count: 5}},
+		"on a number that may mean a part": {"registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Batch: m.Batch, Count: 4}},
+		"on another's batch":               {"registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Batch: "131211-20151005-0001", Count: 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			receipt, err := log.reporter(t, r.party).Report(t.Context(), r.report)
@@ -182,7 +180,7 @@ func TestRun(t *testing.T) {
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
-			say(t, log, producers.Report{Batch: m.Batch, Count: 4}) // after it
+			say(t, log, producers.Report{Batch: m.Batch, Count: 6}) // after it
 			before := log.appends
 			if err := running(t, g, log)(); err != nil {
 				t.Fatal(err)
@@ -200,7 +198,7 @@ func TestRun(t *testing.T) {
 			g, m := sentBatch(t)
 			log := newMemory()
 			say(t, log, producers.Report{Batch: m.Batch, Count: 5, Root: m.Root})
-			say(t, log, producers.Report{Batch: m.Batch, Count: 4})
+			say(t, log, producers.Report{Batch: m.Batch, Count: 6})
 			g.config.From = 2
 			if err := running(t, g, log)(); err != nil {
 				t.Fatal(err)

@@ -133,9 +133,11 @@
 // restored or rolled-back ledger contradicts. We would keep one when reading
 // a ledger from its beginning takes longer than a start may.
 //
-// 2026-11-22: A 登録 that names no items speaks of the whole batch. One that
-// means a part must say which: a count alone cannot be held against
-// commitments.
+// 2026-11-22: A 登録 that is a bare number below what was sent is neither
+// confirmed nor disputed. It is right when the import was claimed in parts and
+// wrong otherwise, and only the ledger's judgement knows the claims. A false
+// contradiction would stand in the ledger for ever. A number above what was
+// sent is disputed: it is right in no order of events.
 //
 // 2026-11-22: A 登録 without a root is confirmed without one, on the basis that
 // it has itself. Whoever must recompute the root is not told it.

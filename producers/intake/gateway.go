@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"todoke/ledger"
 	"todoke/producers"
 )
 
@@ -162,8 +163,7 @@ func (g *Gateway) keep(d *draft, m Manifest) (Manifest, error) {
 
 // nextBatch returns the name of the next batch of the day, as it is in Japan.
 func (g *Gateway) nextBatch(now time.Time) (producers.Batch, error) {
-	jst := time.FixedZone("JST", 9*60*60)
-	next := producers.Batch{Municipality: g.config.Municipality, Date: now.In(jst).Format("20060102"), Number: 1}
+	next := producers.Batch{Municipality: g.config.Municipality, Date: now.In(ledger.JST).Format("20060102"), Number: 1}
 	for name := range g.batches {
 		if b, _ := producers.ParseBatch(name); b.Date == next.Date {
 			next.Number = max(next.Number, b.Number+1)

@@ -44,7 +44,7 @@ func (j *judge) row(it item) {
 		}
 	}
 	for _, c := range []column{colNumber, colCode, colAddress, colHolder, colPersons, colGaiji} {
-		if strings.TrimSpace(j.field(it, c)) == "" {
+		if isBlank(j.field(it, c)) {
 			j.add(it, c, FaultEmpty, "nothing is there")
 		}
 	}
@@ -94,10 +94,7 @@ func (j *judge) code(it item) {
 
 func (j *judge) count(it item, c column, least int) {
 	f := j.field(it, c)
-	if strings.TrimSpace(f) == "" {
-		return // noted as empty
-	}
-	if n, ok := number(f); !ok || n < least || n > maxNumber {
+	if n, ok := number(f); !isBlank(f) && (!ok || n < least || n > maxNumber) {
 		j.add(it, c, FaultNumber, fmt.Sprintf("it is not a number from %d to %d", least, maxNumber))
 	}
 }

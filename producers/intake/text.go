@@ -3,6 +3,7 @@ package intake
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/japanese"
@@ -84,6 +85,16 @@ func isDigits(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// isBlank reports whether s has nothing but spaces.
+func isBlank(s string) bool {
+	for _, r := range s {
+		if !unicode.IsSpace(r) {
+			return false
+		}
+	}
+	return true
 }
 
 // inspect returns the first fault of a text, "" for none, and how many decimal

@@ -70,8 +70,9 @@ func ReadTowns(r io.Reader, municipality string) (*Towns, error) {
 		first, _ := utf8.DecodeRuneInString(base)
 		t.lengths[first] = append(t.lengths[first], len(base))
 	}
-	for _, lengths := range t.lengths {
+	for first, lengths := range t.lengths {
 		slices.SortFunc(lengths, func(a, b int) int { return b - a })
+		t.lengths[first] = slices.Compact(lengths)
 	}
 	return t, nil
 }

@@ -62,6 +62,7 @@ type player struct {
 	salts    *rand.ChaCha8
 	lots     map[string]*lot
 	gateways map[string]*intake.Gateway
+	speakers map[ledger.Party]*producers.Reporter
 	dog      *watchdog.Watchdog
 	steps    []Step // what is still to come, by time
 	seen     ledger.Seq
@@ -87,7 +88,8 @@ type answer struct {
 
 // Perform plays the story to its end.
 func Perform(ctx context.Context, cfg Config) (Play, error) {
-	p := &player{Config: cfg, lots: make(map[string]*lot), gateways: make(map[string]*intake.Gateway)}
+	p := &player{Config: cfg, lots: make(map[string]*lot),
+		gateways: make(map[string]*intake.Gateway), speakers: make(map[ledger.Party]*producers.Reporter)}
 	defer p.close()
 	if err := p.prepare(); err != nil {
 		return Play{}, fmt.Errorf("prepare story: %w", err)
@@ -324,15 +326,19 @@ func part(items ledger.Items, i, n int) ledger.Items {
 }
 
 func (p *player) report(ctx context.Context, party ledger.Party, r producers.Report) error {
-	key, err := p.localKey(party)
-	if err != nil {
-		return err
+	reporter := p.speakers[party]
+	if reporter == nil {
+		key, err := p.localKey(party)
+		if err != nil {
+			return err
+		}
+		reporter, err = producers.New(producers.Config{Log: p.Log, Party: party, Key: key, Now: p.Clock.Now, Rand: p.salts})
+		if err != nil {
+			return err
+		}
+		p.speakers[party] = reporter
 	}
-	reporter, err := producers.New(producers.Config{Log: p.Log, Party: party, Key: key, Now: p.Clock.Now, Rand: p.salts})
-	if err != nil {
-		return err
-	}
-	_, err = reporter.Report(ctx, r)
+	_, err := reporter.Report(ctx, r)
 	return err
 }
 
