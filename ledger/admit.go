@@ -108,7 +108,7 @@ func admitBody(e *Event) error {
 	if _, _, hop := hopOf(e.Kind()); (hop || e.Kind().Stage() == "alert") && !IsBatch(e.Subject) {
 		return fmt.Errorf("aggregate %q is no batch of %s: %w", e.Subject.Aggregate, e.Subject.Municipality, ErrMismatch)
 	}
-	if home, fixed := homes[e.Kind()]; fixed && home != e.Subject.AggregateKey() {
+	if home := homeOf(e.Kind()); home != "" && home != e.Subject.AggregateKey() {
 		return fmt.Errorf("it belongs to %s and not to %s: %w", home, clip(e.Subject.AggregateKey()), ErrMismatch)
 	}
 	info, _ := e.Kind().info()
@@ -123,10 +123,15 @@ func admitBody(e *Event) error {
 	return admitContent(b)
 }
 
-// homes are the aggregates of kinds that have only one.
-var homes = map[Kind]string{
-	LedgerOpened:   National + ".ledger",
-	RulesPublished: National + ".rules",
+// homeOf returns the aggregate of a kind that has only one, "" for the others.
+func homeOf(k Kind) string {
+	switch k {
+	case LedgerOpened:
+		return National + ".ledger"
+	case RulesPublished:
+		return National + ".rules"
+	}
+	return ""
 }
 
 // admitContent checks what fields say about one another.
@@ -235,16 +240,13 @@ func verify(id LedgerID, r Record) error {
 	return nil
 }
 
-// fieldNames are the long names of the fields, in the fixed order.
-var fieldNames = [...]string{
-	"municipality", "aggregate", "flow", "speaker", "items", "count", "root", "basis", "grade",
-	"document", "towns", "posting", "reason", "hop", "side", "due", "reopen", "cause", "owed_by",
-	"claimed_by", "claimed_at", "holder", "evidence", "ledger", "story", "pack",
-}
-
-// first returns the name of the first field in f.
+// first returns the long name of the first field in f.
 func (f fields) first() string {
-	for i, name := range fieldNames {
+	for i, name := range [...]string{
+		"municipality", "aggregate", "flow", "speaker", "items", "count", "root", "basis", "grade",
+		"document", "towns", "posting", "reason", "hop", "side", "due", "reopen", "cause", "owed_by",
+		"claimed_by", "claimed_at", "holder", "evidence", "ledger", "story", "pack",
+	} {
 		if f&(1<<i) != 0 {
 			return name
 		}

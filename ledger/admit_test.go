@@ -175,6 +175,7 @@ func TestAdmitEnvelope(t *testing.T) {
 		"a short id":                     {set(ledger.HeaderID, "01"), ledger.ErrMalformed},
 		"a short salt":                   {set(ledger.HeaderSalt, "01"), ledger.ErrMalformed},
 		"a time of seconds":              {set(ledger.HeaderSent, "2015-10-05T01:30:00Z"), ledger.ErrMalformed},
+		"a time with a comma":            {set(ledger.HeaderSent, "2015-10-05T01:30:00,123456789Z"), ledger.ErrMalformed},
 		"a time in Japan":                {set(ledger.HeaderSent, "2015-10-05T01:30:00.000000000+09:00"), ledger.ErrMalformed},
 		"a time that is none":            {set(ledger.HeaderSent, "2015-13-05T01:30:00.000000000Z"), ledger.ErrMalformed},
 		"a key that is none":             {set(ledger.HeaderKey, "UABC"), ledger.ErrMalformed},

@@ -97,6 +97,8 @@ var hostile = map[string][]byte{
 	"a document of two":             body(str("d"), array(str("file"), str(""))),
 	"a document of four":            body(str("d"), array(str("file"), str(""), raw(0xc4, 0), raw(5))),
 	"a town of two":                 body(str("t"), array(array(str("町"), raw(1)))),
+	"a document of two and a gap":   cat(raw(0x84), body(str("d"), array(str("file"), str("")))[1:], raw(0xa0), str("p"), str("x")),
+	"a town of two and a gap":       cat(raw(0x84), body(str("t"), array(array(str("町"), raw(1))))[1:], raw(0x90), str("p"), str("x")),
 	"a municipality of 7 digits":    cat(raw(0x82), str("m"), str("1312290"), str("a"), str(batchID)),
 	"an aggregate of 49 characters": cat(raw(0x82), str("m"), str("131229"), str("a"), raw(0xd9, 49), bytes.Repeat([]byte{'a'}, 49)),
 	"a reason of 401 bytes":         body(str("q"), cat(raw(0xda, 0x01, 0x91), bytes.Repeat([]byte{'a'}, 401))),

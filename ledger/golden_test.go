@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"os"
@@ -104,7 +103,7 @@ func golden(t *testing.T, name, text string, replace bool) {
 func hexLines(p []byte) string {
 	var b strings.Builder
 	for line := range slices.Chunk(p, 32) {
-		b.WriteString(hex.EncodeToString(line) + "\n")
+		fmt.Fprintf(&b, "% x\n", line)
 	}
 	return b.String()
 }

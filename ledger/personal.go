@@ -1,11 +1,13 @@
 package ledger
 
+import "strings"
+
 // FindMyNumber returns the byte offset of the first digits in s that have the
 // shape of a My Number (個人番号): twelve digits that pass the check of
 // 総務省令第85号 第5条, written in half or full width, together and not inside a
-// longer run, or as three groups of four parted by one space or hyphen, whatever
-// groups stand before and behind. It returns -1 when there are none. One in ten
-// random twelve-digit numbers passes.
+// longer run, or as three groups of four parted by one space each or one hyphen
+// each, whatever groups stand before and behind. It returns -1 when there are
+// none. One in ten random twelve-digit numbers passes.
 func FindMyNumber(s string) int {
 	var last [3]group // the newest at the end, one separator between each two
 	for i := 0; i < len(s); {
@@ -18,10 +20,10 @@ func FindMyNumber(s string) int {
 		switch {
 		case g.n == 12 && ValidMyNumber(g.digits):
 			return g.start
-		case last[0].n == 4 && last[1].n == 4 && g.n == 4 && ValidMyNumber(joined(last)):
+		case inFours(last) && ValidMyNumber(joined(last)):
 			return last[0].start
 		}
-		i = g.end + separator(s, g.end)
+		i = g.end + g.gap
 		if _, size := digit(s, i); size == 0 {
 			last = [3]group{}
 		}
@@ -29,11 +31,14 @@ func FindMyNumber(s string) int {
 	return -1
 }
 
-// A group is a run of digits, of which the first twelve are kept.
+// A group is a run of digits, of which the first twelve are kept, and the
+// separator behind it.
 type group struct {
 	start, end int // byte offsets
 	n          int
 	digits     [12]byte
+	gap        int  // size of the separator in bytes, 0 for none
+	hyphen     bool // and not a space
 }
 
 // groupAt returns the run of digits that begins at s[i:].
@@ -42,6 +47,7 @@ func groupAt(s string, i int) group {
 	for {
 		d, size := digit(s, g.end)
 		if size == 0 {
+			g.gap, g.hyphen = separator(s, g.end)
 			return g
 		}
 		if g.n < len(g.digits) {
@@ -50,6 +56,12 @@ func groupAt(s string, i int) group {
 		g.n++
 		g.end += size
 	}
+}
+
+// inFours reports whether the groups have four digits each and separators of
+// one kind.
+func inFours(groups [3]group) bool {
+	return groups[0].n == 4 && groups[1].n == 4 && groups[2].n == 4 && groups[0].hyphen == groups[1].hyphen
 }
 
 // joined returns the digits of three groups of four.
@@ -94,15 +106,24 @@ func digit(s string, i int) (d byte, size int) {
 	return 0, 0
 }
 
-// separators are what people put between groups of digits.
-var separators = [...]string{" ", "-", "\u3000", "\uff0d", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\u30fc", "\uff70", "\u00a0"}
+// What people put between groups of digits.
+var (
+	spaces  = [...]string{" ", "\u3000", "\u00a0"}
+	hyphens = [...]string{"-", "\uff0d", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\u30fc", "\uff70"}
+)
 
-// separator returns the size in bytes of the separator at s[i:], 0 for none.
-func separator(s string, i int) int {
-	for _, sep := range separators {
-		if len(s)-i >= len(sep) && s[i:i+len(sep)] == sep {
-			return len(sep)
+// separator returns the size in bytes of the separator at s[i:], 0 for none,
+// and whether it is a hyphen.
+func separator(s string, i int) (size int, hyphen bool) {
+	for _, sep := range spaces {
+		if strings.HasPrefix(s[i:], sep) {
+			return len(sep), false
 		}
 	}
-	return 0
+	for _, sep := range hyphens {
+		if strings.HasPrefix(s[i:], sep) {
+			return len(sep), true
+		}
+	}
+	return 0, false
 }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -72,39 +74,41 @@ func TestFindMyNumber(t *testing.T) {
 	n := myNumber("23456789012")
 	bad := n[:11] + string('0'+(n[11]-'0'+1)%10)
 	for text, want := range map[string]int{
-		n:                               0,
-		"x" + n:                         1,
-		"氏名" + n + "様":                  len("氏名"),
-		fullWidth(n):                    0,
-		n[:6] + fullWidth(n[6:]):        0,
-		grouped(n, " "):                 0,
-		grouped(n, "-"):                 0,
-		grouped(n, "－"):                 0,
-		grouped(n, "ー"):                 0,
-		grouped(fullWidth(n), "　"):      0,
-		grouped(n, "\u00a0"):            0,
-		"03-" + n:                       3,
-		n + "-03":                       0,
-		"2015 " + grouped(n, " "):       5,
-		grouped(n, " ") + " 2015":       0,
-		"1, " + n:                       3,
-		bad + "," + n:                   13,
-		n + "号":                         0,
-		"":                              -1,
-		"123456789012":                  -1, // the usual sample card
-		bad:                             -1,
-		grouped(bad, " "):               -1,
-		n[:11]:                          -1,
-		n + "0":                         -1, // inside a longer run
-		"0" + n:                         -1,
-		grouped(n, "  "):                -1,
-		grouped(n, ","):                 -1,
-		n[:3] + "-" + n[3:7] + n[7:]:    -1, // 3 and 9
-		n[:6] + "-" + n[6:]:             -1,
-		"131229-20151005-0042":          -1,
-		"2015-10-05T01:30:00.123456789": -1,
-		"125-0063":                      -1,
-		"\xef\xbc":                      -1,
+		n:                                  0,
+		"x" + n:                            1,
+		"氏名" + n + "様":                     len("氏名"),
+		fullWidth(n):                       0,
+		n[:6] + fullWidth(n[6:]):           0,
+		grouped(n, " "):                    0,
+		grouped(n, "-"):                    0,
+		grouped(n, "－"):                    0,
+		grouped(n, "ー"):                    0,
+		grouped(fullWidth(n), "　"):         0,
+		grouped(n, "\u00a0"):               0,
+		"03-" + n:                          3,
+		n + "-03":                          0,
+		"2015 " + grouped(n, " "):          5,
+		grouped(n, " ") + " 2015":          0,
+		"1, " + n:                          3,
+		bad + "," + n:                      13,
+		n + "号":                            0,
+		"":                                 -1,
+		"123456789012":                     -1, // the usual sample card
+		bad:                                -1,
+		grouped(bad, " "):                  -1,
+		n[:11]:                             -1,
+		n + "0":                            -1, // inside a longer run
+		"0" + n:                            -1,
+		grouped(n, "  "):                   -1,
+		grouped(n, ","):                    -1,
+		n[:4] + " " + n[4:8] + "-" + n[8:]: -1, // how many, from and to
+		n[:4] + "-" + n[4:8] + "－" + n[8:]: 0,
+		n[:3] + "-" + n[3:7] + n[7:]:       -1, // 3 and 9
+		n[:6] + "-" + n[6:]:                -1,
+		"131229-20151005-0042":             -1,
+		"2015-10-05T01:30:00.123456789":    -1,
+		"125-0063":                         -1,
+		"\xef\xbc":                         -1,
 	} {
 		if have := ledger.FindMyNumber(text); have != want {
 			t.Errorf("%q: %d, want %d", text, have, want)
@@ -140,15 +144,19 @@ func findByRegexp(text string) int {
 	for _, chain := range chains.FindAllStringIndex(text, -1) {
 		var groups []string
 		var starts []int
+		var spaced []bool // whether there is a space before the group
 		for _, run := range runs.FindAllStringIndex(text[chain[0]:chain[1]], -1) {
-			groups = append(groups, halfWidth(text[chain[0]+run[0]:chain[0]+run[1]]))
-			starts = append(starts, chain[0]+run[0])
+			from, to := chain[0]+run[0], chain[0]+run[1]
+			groups = append(groups, halfWidth(text[from:to]))
+			starts = append(starts, from)
+			before, _ := utf8.DecodeLastRuneInString(text[:from])
+			spaced = append(spaced, unicode.IsSpace(before))
 		}
 		for i, g := range groups {
 			if len(g) == 12 && checkDigit(g) == g[11] {
 				return starts[i]
 			}
-			if i >= 2 && len(groups[i-2]) == 4 && len(groups[i-1]) == 4 && len(g) == 4 {
+			if i >= 2 && len(groups[i-2]) == 4 && len(groups[i-1]) == 4 && len(g) == 4 && spaced[i-1] == spaced[i] {
 				if joined := groups[i-2] + groups[i-1] + g; checkDigit(joined) == joined[11] {
 					return starts[i-2]
 				}

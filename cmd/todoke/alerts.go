@@ -56,7 +56,7 @@ func (a *app) printAlert(r *projections.AlertRow) {
 		state = fmt.Sprintf(a.say("証拠により終了 %s（%s遅れ）", "closed by evidence at %s (%s late)"), stampOf(r.ClosedAt), time.Duration(r.LateByS*float64(time.Second)).Round(time.Second))
 	}
 	fmt.Fprintf(a.out, a.say("警報 %s  %s  %s\n", "ALERT %s  %s  %s\n"), r.Batch, a.cause(r), state)
-	fmt.Fprintf(a.out, a.say("  受渡し    %s %s\n", "  hop       %s %s\n"), r.Hop, r.Side)
+	fmt.Fprintf(a.out, a.say("  受渡し    %s %s\n", "  hop       %s %s\n"), r.Hop, a.side(r.Side))
 	fmt.Fprintf(a.out, a.say("  完了報告  %s（%s、自己申告）\n", "  claimed   by %s (%s, about its own work)\n"), r.ClaimedBy, stampOf(r.ClaimedAt))
 	fmt.Fprintf(a.out, a.say("  待つ相手  %s、期限 %s、警報 %s\n", "  owed      by %s, due %s, raised %s\n"), r.OwedBy, stamp(r.Due), stamp(r.RaisedAt))
 	missing, items := r.MissingCount, r.Missing

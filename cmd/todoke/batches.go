@@ -75,6 +75,14 @@ func (a *app) status(s projections.Status) string {
 	}[s]
 }
 
+// side returns which word is owed, in the language of the screen.
+func (a *app) side(s ledger.Side) string {
+	if a.Lang != "ja" {
+		return s.String()
+	}
+	return map[ledger.Side]string{ledger.ClaimSide: "完了報告", ledger.AcknowledgementSide: "受領確認", ledger.ConfirmationSide: "独立の確認"}[s]
+}
+
 func (a *app) provisional(p bool) string {
 	if p {
 		return a.say("（暦未確定）", " (calendar not official)")
@@ -158,7 +166,7 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 	for _, h := range d.Hops {
 		for _, o := range h.Owed {
 			fmt.Fprintf(a.out, a.say("\n待ち  %s %s  %s が %s までに  %d通 %s  %s%s\n", "\nOWED  %s %s  by %s until %s  %d items %s  %s%s\n"),
-				h.Stage, o.Side, o.By, stamp(o.Due), o.Count, short(o.Items), a.status(o.Status), a.provisional(o.Provisional))
+				h.Stage, a.side(o.Side), o.By, stamp(o.Due), o.Count, short(o.Items), a.status(o.Status), a.provisional(o.Provisional))
 			a.printTowns(h.Towns)
 		}
 	}
@@ -222,7 +230,7 @@ func (c *missingCommand) Run(a *app) error {
 				continue
 			}
 			fmt.Fprintf(a.out, a.say("%s  %s %s：%d通 %s  %s の番、期限 %s、%s%s\n", "%s  %s %s: %d items %s  owed by %s, due %s, %s%s\n"),
-				d.Batch, h.Stage, o.Side, o.Count, short(o.Items), o.By, stamp(o.Due), a.status(o.Status), a.provisional(o.Provisional))
+				d.Batch, h.Stage, a.side(o.Side), o.Count, short(o.Items), o.By, stamp(o.Due), a.status(o.Status), a.provisional(o.Provisional))
 			a.printTowns(h.Towns)
 		}
 	}

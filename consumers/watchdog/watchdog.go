@@ -76,8 +76,18 @@ type Watchdog struct {
 	open   map[*ledger.Batch]bool
 	timers timers
 
+	// doubtful holds, for each batch, the event whose outcome is unknown. It
+	// is sent again byte for byte before anything else is decided.
+	doubtful map[*ledger.Batch]*attempt
+
 	told   int    // quarantined records that were logged
 	warned string // the day of the last warning about the calendar
+}
+
+// An attempt is a decision as it was sent.
+type attempt struct {
+	decision ledger.Decision
+	record   ledger.Record
 }
 
 // New returns a watchdog that has read nothing yet.
@@ -91,7 +101,8 @@ func New(cfg Config) (*Watchdog, error) {
 	if cfg.Interval <= 0 {
 		cfg.Interval = Interval
 	}
-	return &Watchdog{cfg: cfg, open: make(map[*ledger.Batch]bool), timers: newTimers()}, nil
+	return &Watchdog{cfg: cfg, open: make(map[*ledger.Batch]bool), timers: newTimers(),
+		doubtful: make(map[*ledger.Batch]*attempt)}, nil
 }
 
 // Run ticks until ctx is done and returns nil then. An append that failed is
@@ -214,11 +225,19 @@ func (w *Watchdog) decide(ctx context.Context, b *ledger.Batch, now time.Time) e
 		decisions := j.Decide(now)
 		if len(decisions) == 0 {
 			delete(w.open, b)
+			delete(w.doubtful, b)
 			w.timers.set(b, j, now)
 			w.warnProvisional(j, now)
 			return nil
 		}
-		err := w.append(ctx, &decisions[0])
+		a := w.doubtful[b]
+		if a == nil {
+			var err error
+			if a, err = w.write(decisions[0]); err != nil {
+				return err
+			}
+		}
+		err := w.append(ctx, b, a)
 		if err != nil && !errors.Is(err, ledger.ErrConflict) {
 			return err
 		}
@@ -229,20 +248,30 @@ func (w *Watchdog) decide(ctx context.Context, b *ledger.Batch, now time.Time) e
 	return nil
 }
 
-// append stores one decision.
-//
-// A crash here, or an unknown outcome, leaves the alert stored or not: the next
-// tick reads the ledger and either finds it or makes the same event again.
-func (w *Watchdog) append(ctx context.Context, d *ledger.Decision) error {
+// write makes the event of a decision.
+func (w *Watchdog) write(d ledger.Decision) (*attempt, error) {
 	draft := ledger.Draft{Author: w.cfg.Party, Subject: d.Subject, DocumentKey: d.DocumentKey, Body: d.Body, Sent: w.cfg.Now()}
 	if _, err := io.ReadFull(w.cfg.Rand, draft.Salt[:]); err != nil {
-		return fmt.Errorf("draw salt: %w", err)
+		return nil, fmt.Errorf("draw salt: %w", err)
 	}
 	record, err := ledger.New(w.cfg.Log.ID(), draft, w.cfg.Key)
 	if err != nil {
-		return fmt.Errorf("write %s for batch %s: %w", d.Subject.Kind, d.Subject.Aggregate, err)
+		return nil, fmt.Errorf("write %s for batch %s: %w", d.Subject.Kind, d.Subject.Aggregate, err)
 	}
-	receipt, err := w.cfg.Log.Decide(ctx, d.Head, record)
+	return &attempt{d, record}, nil
+}
+
+// append stores one decision.
+//
+// A crash here leaves the alert stored or not: the next watchdog reads the
+// ledger and either finds it or decides it again under the same id.
+func (w *Watchdog) append(ctx context.Context, b *ledger.Batch, a *attempt) error {
+	d := &a.decision
+	receipt, err := w.cfg.Log.Decide(ctx, d.Head, a.record)
+	delete(w.doubtful, b)
+	if errors.Is(err, ledger.ErrUnknown) {
+		w.doubtful[b] = a
+	}
 	if err != nil {
 		return fmt.Errorf("append %s for batch %s: %w", d.Subject.Kind, d.Subject.Aggregate, err)
 	}

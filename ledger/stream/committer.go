@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -16,47 +16,77 @@ import (
 	"todoke/ledger"
 )
 
-// attemptTimeout is how long one attempt waits for the broker's answer before
-// its outcome counts as unknown.
-const attemptTimeout = 5 * time.Second
+// Bounds of the wait before the same bytes are sent again.
+const (
+	firstWait   = 5 * time.Millisecond
+	longestWait = 500 * time.Millisecond
+)
 
 // The conflict codes of the broker; 10164 and 10201 are those of replicated
-// streams and batches, 10077 that of a full subject. They say that this attempt
-// was not written, and nothing about an earlier one.
+// streams and batches, 10077 that of a store that took nothing. They say that
+// this attempt was not written, and nothing about an earlier one.
 const (
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
 	codeBatchDuplicate            = 10201
-	codeMaxMessages               = 10077
+	codeStoreFailed               = 10077
 )
+
+// errMoved says that an event in doubt has turned up behind the one that we
+// knew as the last, so that the attempt has to be made anew.
+var errMoved = errors.New("ledger has moved on")
 
 // A committer is the only writer of a stream. It holds what it needs to know of
 // it in memory, gives record times, and fences every publish with the sequence
 // that it believes to be the last: a second committer is thrown out by its first
 // conflict.
 type committer struct {
-	reader *Reader
-	now    func() time.Time
+	reader   *Reader // on a connection that nobody else uses
+	now      func() time.Time
+	readOnly bool // a story ledger, opened by somebody else than its player
 
-	head atomic.Uint64 // the same as at, for readers that do not wait
+	head atomic.Uint64 // the same as at, for those who do not wait for the turn
 
-	mu         sync.Mutex
+	// turn holds one token. Who has taken it owns what follows.
+	turn       chan struct{}
 	at         ledger.Seq // the last event that we know of
 	last       time.Time  // its record time
 	aggregates map[string]aggregate
 	ids        map[ledger.ID]ledger.Seq
-	// doubtful are events whose outcome is unknown. One may still arrive,
-	// until any event has taken the place after at.
+	// doubtful are events whose outcome is unknown. One of them may still
+	// arrive, until any event has taken the place after at.
 	doubtful map[ledger.ID]bool
 	fenced   bool // another committer writes here; for ever
-	readOnly bool // a story ledger, opened by somebody else than its player
-	closed   bool
 }
 
 // An aggregate is its last event and how many it has.
 type aggregate struct {
 	head   ledger.Seq
 	events int
+}
+
+// newCommitter reads the whole stream into memory.
+func newCommitter(ctx context.Context, r *Reader, now func() time.Time) (*committer, error) {
+	c := &committer{
+		reader:     r,
+		now:        now,
+		turn:       make(chan struct{}, 1),
+		aggregates: make(map[string]aggregate),
+		ids:        make(map[ledger.ID]ledger.Seq),
+		doubtful:   make(map[ledger.ID]bool),
+	}
+	head, err := r.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for record, err := range r.Read(ctx, 1, head) {
+		if err != nil {
+			return nil, fmt.Errorf("read ledger at start: %w", err)
+		}
+		c.know(record)
+	}
+	c.turn <- struct{}{}
+	return c, nil
 }
 
 // Append implements [ledger.Log].
@@ -69,12 +99,6 @@ func (c *committer) Decide(ctx context.Context, head ledger.Seq, r ledger.Record
 	return c.commit(ctx, r, &head)
 }
 
-// known is the head from memory. Events of a doubtful outcome are not counted
-// until they have been read back.
-func (c *committer) known(ctx context.Context) (ledger.Seq, error) {
-	return ledger.Seq(c.head.Load()), ctx.Err()
-}
-
 // commit is the one way in. decided is the head that a decision was made on,
 // nil for a fact.
 func (c *committer) commit(ctx context.Context, r ledger.Record, decided *ledger.Seq) (ledger.Receipt, error) {
@@ -82,14 +106,59 @@ func (c *committer) commit(ctx context.Context, r ledger.Record, decided *ledger
 	if err != nil {
 		return ledger.Receipt{}, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.ready(ctx); err != nil {
+	if err := c.take(ctx); err != nil {
 		return ledger.Receipt{}, err
 	}
+	defer c.give()
+	for {
+		receipt, err := c.place(ctx, &e, decided)
+		if !errors.Is(err, errMoved) {
+			return receipt, err
+		}
+	}
+}
+
+// take waits for the turn. An error means that the event was not sent.
+func (c *committer) take(ctx context.Context) error {
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.reader.life.Done():
+		return context.Cause(c.reader.life)
+	}
+	err := ctx.Err()
+	switch {
+	case c.reader.life.Err() != nil:
+		err = context.Cause(c.reader.life)
+	case err != nil:
+	case c.fenced:
+		err = ledger.ErrFenced
+	case c.readOnly:
+		err = ledger.ErrStory
+	}
+	if err != nil {
+		c.give()
+	}
+	return err
+}
+
+func (c *committer) give() { c.turn <- struct{}{} }
+
+// place puts an event behind the last one, if it belongs there.
+func (c *committer) place(ctx context.Context, e *ledger.Event, decided *ledger.Seq) (ledger.Receipt, error) {
 	id, key := e.ID(), e.Subject.AggregateKey()
+	if len(c.doubtful) > 0 {
+		if err := c.settle(ctx); errors.Is(err, ledger.ErrFenced) {
+			return ledger.Receipt{}, err
+		} else if err != nil && c.doubtful[id] {
+			return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnknown, err)
+		} else if err != nil {
+			return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnavailable, err)
+		}
+	}
 	if seq, known := c.ids[id]; known {
-		return c.again(ctx, r, seq)
+		return c.again(ctx, e, seq)
 	}
 	a := c.aggregates[key]
 	switch {
@@ -98,123 +167,117 @@ func (c *committer) commit(ctx context.Context, r ledger.Record, decided *ledger
 	case a.events >= ledger.MaxAggregate:
 		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
 	}
-	return c.store(ctx, r, id)
-}
-
-// ready reports whether the committer may write, and clears up doubt first.
-func (c *committer) ready(ctx context.Context) error {
-	switch {
-	case c.closed:
-		return ledger.ErrClosed
-	case c.fenced:
-		return ledger.ErrFenced
-	case c.readOnly:
-		return ledger.ErrStory
-	case len(c.doubtful) > 0:
-		return c.settle(ctx)
-	}
-	return nil
+	return c.send(ctx, e, id)
 }
 
 // again answers for an event whose id is stored already: the first bytes win.
-func (c *committer) again(ctx context.Context, r ledger.Record, seq ledger.Seq) (ledger.Receipt, error) {
+func (c *committer) again(ctx context.Context, e *ledger.Event, seq ledger.Seq) (ledger.Receipt, error) {
 	stored, err := c.reader.get(ctx, seq)
 	if err != nil {
 		return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", seq, ledger.ErrUnavailable, err)
 	}
-	if !bytes.Equal(stored.Body, r.Body) || stored.Subject != r.Subject {
-		return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", r.Header.Get(ledger.HeaderID), seq, ledger.ErrIDReused)
-	}
-	return c.receipt(stored, true)
-}
-
-// receipt returns what a stored record proves.
-func (c *committer) receipt(stored ledger.Record, duplicate bool) (ledger.Receipt, error) {
-	e, err := ledger.Decode(stored)
+	first, err := ledger.Decode(stored)
 	if err != nil {
-		return ledger.Receipt{}, fmt.Errorf("read event %d back: %w", stored.Seq, err)
+		return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", seq, ledger.ErrUnavailable, err)
 	}
-	return ledger.Receipt{Ledger: c.reader.id, Seq: stored.Seq, Time: e.Time, ID: e.ID(), Duplicate: duplicate}, nil
+	if stored.Subject != e.Record.Subject || first.Author != e.Author || !bytes.Equal(stored.Body, e.Body) {
+		return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", e.ID(), seq, ledger.ErrIDReused)
+	}
+	receipt := c.receipt(e.ID(), seq, first.Time)
+	receipt.Duplicate = true
+	return receipt, nil
 }
 
-// store publishes one event behind the last one, until its outcome is known or
-// ctx ends. Every attempt sends the same bytes with the same fence, so that at
-// most one of them is written.
-func (c *committer) store(ctx context.Context, r ledger.Record, id ledger.ID) (ledger.Receipt, error) {
-	r.Header = maps.Clone(r.Header)
+func (c *committer) receipt(id ledger.ID, seq ledger.Seq, at time.Time) ledger.Receipt {
+	return ledger.Receipt{Ledger: c.reader.id, Seq: seq, Time: at, ID: id}
+}
+
+// send publishes one event until its outcome is known or ctx ends. Every attempt
+// sends the same bytes with the same fence, so that at most one is written.
+func (c *committer) send(ctx context.Context, e *ledger.Event, id ledger.ID) (ledger.Receipt, error) {
+	stored, fence := c.stamp(e.Record), c.at
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		err := c.publish(ctx, stored, fence)
+		if err == nil {
+			// A crash here: the event is durable and its author has no
+			// receipt. It sends the event again and is told where it is.
+			stored.Seq = fence + 1
+			c.know(stored)
+			return c.receipt(id, c.at, c.last), nil
+		}
+		if notWritten(err) && !c.doubtful[id] {
+			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnavailable, err)
+		}
+		// Not known to be stored, and not known not to be: look. When even
+		// that fails, the next round looks again.
+		c.doubtful[id] = true
+		if settled := c.settle(ctx); errors.Is(settled, ledger.ErrFenced) {
+			return ledger.Receipt{}, settled
+		}
+		if c.at != fence {
+			if seq := c.ids[id]; seq == c.at {
+				return c.receipt(id, c.at, c.last), nil
+			}
+			return ledger.Receipt{}, errMoved
+		}
+		if !c.pause(ctx, wait) {
+			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnknown, err)
+		}
+	}
+}
+
+// stamp returns the record as it is stored: with the record time.
+func (c *committer) stamp(r ledger.Record) ledger.Record {
 	at := c.now().UTC()
 	if at.Before(c.last) {
 		at = c.last
 	}
+	r.Header = maps.Clone(r.Header)
 	r.Header[ledger.HeaderTime] = []string{at.Format(ledger.TimeFormat)}
-	expected := c.at
-	unknown := false
-	for {
-		err := c.publish(ctx, r, expected)
-		if err == nil {
-			// A crash here: the event is durable and its author has no
-			// receipt. It sends the event again and is told where it is.
-			r.Seq = expected + 1
-			c.know(r, id, at)
-			return c.receipt(r, false)
-		}
-		if errors.Is(err, ledger.ErrFenced) {
-			c.fenced = true
-			return ledger.Receipt{}, err
-		}
-		var refused *jetstream.APIError
-		isAnswer := errors.As(err, &refused)
-		if isAnswer && !isConflict(refused) && !unknown {
-			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnavailable, err)
-		}
-		if errors.Is(err, nats.ErrNoResponders) && !unknown {
-			return ledger.Receipt{}, fmt.Errorf("store event %s: no broker: %w", id, ledger.ErrUnavailable)
-		}
-		// Not known to be stored, and not known not to be: look.
-		unknown = unknown || !isAnswer
-		c.doubt(id)
-		if settled := c.settle(ctx); settled != nil {
-			return ledger.Receipt{}, settled
-		}
-		if seq, stored := c.ids[id]; stored {
-			return c.again(ctx, r, seq)
-		}
-		if ctx.Err() != nil {
-			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnknown, ctx.Err())
-		}
-		if c.at != expected { // a doubtful event of before has arrived, and ours cannot any more
-			return c.store(ctx, r, id)
-		}
-	}
+	return r
 }
 
 // publish makes one attempt.
-func (c *committer) publish(ctx context.Context, r ledger.Record, expected ledger.Seq) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (c *committer) publish(ctx context.Context, r ledger.Record, fence ledger.Seq) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	m := &nats.Msg{Subject: r.Subject, Header: nats.Header(maps.Clone(r.Header)), Data: r.Body}
-	ack, err := c.reader.js.PublishMsg(ctx, m, jetstream.WithExpectStream(Name),
-		jetstream.WithExpectLastSequence(uint64(expected)), jetstream.WithRetryAttempts(0))
-	if err == nil && ack.Sequence != uint64(expected)+1 {
-		return fmt.Errorf("broker stored at %d what was fenced to %d: %w", ack.Sequence, expected+1, ledger.ErrFenced)
+	m.Header[jetstream.ExpectedStreamHeader] = []string{Name}
+	m.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(uint64(fence), 10)}
+	ack, err := c.reader.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	if err == nil && ack.Sequence != uint64(fence)+1 {
+		return fmt.Errorf("broker stored at %d what was fenced to %d", ack.Sequence, fence+1)
 	}
 	return err
 }
 
-func isConflict(e *jetstream.APIError) bool {
-	switch e.ErrorCode {
-	case codeWrongLastSequence, codeWrongLastSequenceConstant, codeBatchDuplicate, codeMaxMessages:
-		return true
+// notWritten reports whether the broker has said that this attempt was not
+// written, for a reason that is not a conflict. Every answer but that of
+// [codeStoreFailed] is given before anything is stored.
+func notWritten(err error) bool {
+	var refused *jetstream.APIError
+	if !errors.As(err, &refused) {
+		return errors.Is(err, jetstream.ErrNoStreamResponse)
 	}
-	return false
+	switch refused.ErrorCode {
+	case codeWrongLastSequence, codeWrongLastSequenceConstant, codeBatchDuplicate, codeStoreFailed:
+		return false
+	}
+	return true
 }
 
-// doubt notes that the outcome of an event is unknown.
-func (c *committer) doubt(id ledger.ID) {
-	if c.doubtful == nil {
-		c.doubtful = make(map[ledger.ID]bool)
+// pause waits, and reports whether there is time for another attempt.
+func (c *committer) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-c.reader.life.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
-	c.doubtful[id] = true
 }
 
 // settle reads what follows the last event that we know of. It must be one of
@@ -224,69 +287,41 @@ func (c *committer) doubt(id ledger.ID) {
 func (c *committer) settle(ctx context.Context) error {
 	head, err := c.reader.Head(ctx)
 	if err != nil {
-		return fmt.Errorf("look for doubtful events: %w: %w", ledger.ErrUnknown, err)
+		return fmt.Errorf("look for doubtful events: %w", err)
 	}
 	for seq := c.at + 1; seq <= head; seq++ {
 		r, err := c.reader.get(ctx, seq)
 		if err != nil {
-			return fmt.Errorf("look for doubtful events: %w: %w", ledger.ErrUnknown, err)
+			return fmt.Errorf("look for doubtful events: %w", err)
 		}
 		id, err := ledger.ParseID(r.Header.Get(ledger.HeaderID))
 		if err != nil || !c.doubtful[id] {
 			c.fenced = true
 			return fmt.Errorf("event %d is not of this committer: %w", seq, ledger.ErrFenced)
 		}
-		at, err := time.Parse(ledger.TimeFormat, r.Header.Get(ledger.HeaderTime))
-		if err != nil {
-			return fmt.Errorf("event %d has no record time: %w", seq, ledger.ErrMalformed)
-		}
-		c.know(r, id, at)
+		c.know(r)
 	}
 	return nil
 }
 
-// know takes a stored event into memory. What was doubtful and is not there by
-// now never will be: its fence is behind.
-func (c *committer) know(r ledger.Record, id ledger.ID, at time.Time) {
-	c.at, c.last = r.Seq, at
-	c.ids[id] = r.Seq
-	if s, err := ledger.ParseSubject(r.Subject); err == nil {
-		a := c.aggregates[s.AggregateKey()]
-		c.aggregates[s.AggregateKey()] = aggregate{r.Seq, a.events + 1}
-	}
-	clear(c.doubtful)
+// know takes a stored record into memory. What counts as an event is what the
+// fold counts: a decision names the head that the fold saw. A record that is
+// none has a sequence and nothing else.
+func (c *committer) know(r ledger.Record) {
+	c.at = r.Seq
 	c.head.Store(uint64(r.Seq))
-}
-
-// rebuild reads the whole stream into memory. Records that are no events count
-// as sequences and nothing else.
-func (c *committer) rebuild(ctx context.Context) error {
-	head, err := c.reader.Head(ctx)
-	if err != nil {
-		return err
+	// What was doubtful and is not there by now never will be.
+	clear(c.doubtful)
+	e, err := ledger.Decode(r)
+	if err != nil && !errors.Is(err, ledger.ErrUnknownKind) {
+		return
 	}
-	for r, err := range c.reader.Read(ctx, 1, head) {
-		if err != nil {
-			return fmt.Errorf("read ledger at start: %w", err)
-		}
-		id, err := ledger.ParseID(r.Header.Get(ledger.HeaderID))
-		if err != nil {
-			c.at = r.Seq
-			continue
-		}
-		at, err := time.Parse(ledger.TimeFormat, r.Header.Get(ledger.HeaderTime))
-		if err != nil {
-			at = c.last
-		}
-		c.know(r, id, at)
+	if e.Time.After(c.last) {
+		c.last = e.Time
 	}
-	c.head.Store(uint64(c.at))
-	return nil
-}
-
-// end closes the committer.
-func (c *committer) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
+	if _, twice := c.ids[e.ID()]; !twice {
+		c.ids[e.ID()] = r.Seq
+	}
+	key := e.Subject.AggregateKey()
+	c.aggregates[key] = aggregate{r.Seq, c.aggregates[key].events + 1}
 }

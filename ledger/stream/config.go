@@ -1,13 +1,16 @@
 package stream
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"todoke/ledger"
@@ -44,48 +47,61 @@ func required(id ledger.LedgerID) jetstream.StreamConfig {
 	}
 }
 
-// drift returns an [ledger.ErrDrift] that names every field in which have is not
-// the required configuration. The server's own metadata do not count.
-func drift(have jetstream.StreamConfig, id ledger.LedgerID) error {
-	maps.DeleteFunc(have.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, "_nats.") })
-	is, err := flat(have)
+// drift asks the broker for the configuration of the stream and returns an
+// [ledger.ErrDrift] that names every field in which it is not the required one,
+// fields included that this program does not know.
+func drift(ctx context.Context, nc *nats.Conn, id ledger.LedgerID) error {
+	reply, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+Name, nil)
+	if err != nil {
+		return fmt.Errorf("ask for the stream configuration: %w: %w", ledger.ErrUnavailable, err)
+	}
+	var answer struct{ Config json.RawMessage }
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return fmt.Errorf("read the stream configuration: %w", err)
+	}
+	text, err := json.Marshal(required(id))
+	if err != nil {
+		return fmt.Errorf("write the required configuration: %w", err)
+	}
+	have, err := settings(answer.Config)
 	if err != nil {
 		return err
 	}
-	want, err := flat(required(id))
+	want, err := settings(text)
 	if err != nil {
 		return err
 	}
-	var differs []string
-	for _, key := range slices.Sorted(maps.Keys(is)) {
-		if is[key] != want[key] {
-			differs = append(differs, fmt.Sprintf("%s is %s, want %s", key, is[key], want[key]))
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if _, ok := is[key]; !ok {
-			differs = append(differs, fmt.Sprintf("%s is missing, want %s", key, want[key]))
-		}
-	}
-	if len(differs) > 0 {
+	if differs := compare(have, want); len(differs) > 0 {
 		return fmt.Errorf("%w: %s", ledger.ErrDrift, strings.Join(differs, "; "))
 	}
 	return nil
 }
 
-// flat returns the fields of a configuration as JSON texts by name.
-func flat(c jetstream.StreamConfig) (map[string]string, error) {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("compare stream configuration: %w", err)
-	}
-	var fields map[string]json.RawMessage
+// settings returns what a configuration in JSON sets, by name. What is zero is
+// not set, and what the broker notes in the metadata is its own.
+func settings(text []byte) (map[string]any, error) {
+	var fields map[string]any
 	if err := json.Unmarshal(text, &fields); err != nil {
-		return nil, fmt.Errorf("compare stream configuration: %w", err)
+		return nil, fmt.Errorf("read the stream configuration: %w", err)
 	}
-	texts := make(map[string]string, len(fields))
-	for key, value := range fields {
-		texts[key] = string(value)
+	if metadata, ok := fields["metadata"].(map[string]any); ok {
+		maps.DeleteFunc(metadata, func(key string, _ any) bool { return strings.HasPrefix(key, "_nats.") })
 	}
-	return texts, nil
+	maps.DeleteFunc(fields, func(_ string, value any) bool {
+		v := reflect.ValueOf(value)
+		return value == nil || v.IsZero() || (v.Kind() == reflect.Map || v.Kind() == reflect.Slice) && v.Len() == 0
+	})
+	return fields, nil
+}
+
+// compare names every field in which two configurations differ.
+func compare(have, want map[string]any) (differs []string) {
+	names := maps.Clone(have)
+	maps.Copy(names, want)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !reflect.DeepEqual(have[name], want[name]) {
+			differs = append(differs, fmt.Sprintf("%s is %v, want %v", name, have[name], want[name]))
+		}
+	}
+	return differs
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,15 +19,22 @@ import (
 type Reader struct {
 	id     ledger.LedgerID
 	story  string
+	conn   *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	conn   *nats.Conn
+
+	// life ends when the reader is closed or its connection is lost for good;
+	// the cause says which.
+	life context.Context
+	end  context.CancelCauseFunc
 }
 
 // Attach reads the ledger of a server that runs in another process. It can
-// append nothing. Close it after use.
+// append nothing. When that server ends, every read ends with
+// [ledger.ErrUnavailable]: the next server has another endpoint. Close it after
+// use.
 func Attach(ctx context.Context, e Endpoint) (*Reader, error) {
-	nc, err := nats.Connect(e.URL, nats.MaxReconnects(-1), nats.Name("todoke reader"))
+	nc, err := nats.Connect(e.URL, nats.NoReconnect(), nats.Name("todoke reader"), nats.ErrorHandler(quiet))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w: %w", e.Address(), ledger.ErrUnavailable, err)
 	}
@@ -34,6 +42,10 @@ func Attach(ctx context.Context, e Endpoint) (*Reader, error) {
 	if err != nil {
 		nc.Close()
 		return nil, err
+	}
+	if e.Ledger != r.id.String() {
+		r.Close()
+		return nil, fmt.Errorf("ledger %s answers at %s, not %s: %w", r.id, e.Address(), e.Ledger, ledger.ErrOtherLedger)
 	}
 	return r, nil
 }
@@ -52,11 +64,14 @@ func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w: %w", Name, ledger.ErrOtherLedger, err)
 	}
-	r := &Reader{id: id, js: js, stream: s, conn: nc}
+	r := &Reader{id: id, conn: nc, js: js, stream: s}
+	r.life, r.end = context.WithCancelCause(context.Background())
+	nc.SetClosedHandler(func(*nats.Conn) { r.end(ledger.ErrUnavailable) })
 	return r, r.readStory(ctx)
 }
 
-// readStory learns from the first event whether the ledger plays a story.
+// readStory learns from the first event whether the ledger plays a story. An
+// empty ledger is one that is still being made.
 func (r *Reader) readStory(ctx context.Context) error {
 	if r.stream.CachedInfo().State.LastSeq == 0 {
 		return nil
@@ -79,19 +94,48 @@ func (r *Reader) ID() ledger.LedgerID { return r.id }
 // Story returns the story that the ledger plays, "" for an ordinary one.
 func (r *Reader) Story() string { return r.story }
 
-// Close ends the connection of an attached reader.
+// Close ends the reader; whoever reads gets [ledger.ErrClosed]. It may be called
+// twice.
 func (r *Reader) Close() error {
+	r.end(ledger.ErrClosed)
 	r.conn.Close()
 	return nil
 }
 
+// why returns what an error of the broker means to the caller.
+func (r *Reader) why(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case r.life.Err() != nil:
+		return context.Cause(r.life)
+	}
+	return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+}
+
 // Head implements [ledger.Reader].
 func (r *Reader) Head(ctx context.Context) (ledger.Seq, error) {
-	info, err := r.stream.Info(ctx)
+	short, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	info, err := r.stream.Info(short)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the head: %w: %w", ledger.ErrUnavailable, err)
+		return 0, fmt.Errorf("ask for the head: %w", r.why(ctx, err))
 	}
 	return ledger.Seq(info.State.LastSeq), nil
+}
+
+// get reads one record by its sequence.
+func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error) {
+	short, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	m, err := r.stream.GetMsg(short, uint64(seq))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return ledger.Record{}, fmt.Errorf("event %d is missing: %w", seq, ledger.ErrGap)
+	case err != nil:
+		return ledger.Record{}, fmt.Errorf("read event %d: %w", seq, r.why(ctx, err))
+	}
+	return ledger.Record{Seq: ledger.Seq(m.Sequence), Subject: m.Subject, Header: own(m.Header), Body: m.Data, Broker: m.Time}, nil
 }
 
 // few is how many records are faster to get one by one, by sequence, than
@@ -100,15 +144,13 @@ const few = 32
 
 // Read implements [ledger.Reader].
 func (r *Reader) Read(ctx context.Context, first, last ledger.Seq) iter.Seq2[ledger.Record, error] {
-	if first == 0 {
-		first = 1
-	}
+	first = max(first, 1)
 	return func(yield func(ledger.Record, error) bool) {
 		if first > last {
 			return
 		}
 		if last-first >= few {
-			r.consume(ctx, first, last, yield)
+			r.readMany(ctx, first, last, yield)
 			return
 		}
 		for seq := first; seq <= last; seq++ {
@@ -120,6 +162,22 @@ func (r *Reader) Read(ctx context.Context, first, last ledger.Seq) iter.Seq2[led
 	}
 }
 
+// readMany reads up to last, or to the head and then says that the rest is
+// missing: a caller who knows of a sequence has a right to it.
+func (r *Reader) readMany(ctx context.Context, first, last ledger.Seq, yield func(ledger.Record, error) bool) {
+	head, err := r.Head(ctx)
+	if err != nil {
+		yield(ledger.Record{}, err)
+		return
+	}
+	if first <= head && !r.consume(ctx, first, min(last, head), yield) {
+		return
+	}
+	if last > head {
+		yield(ledger.Record{}, fmt.Errorf("the ledger ends at %d, event %d is missing: %w", head, max(first, head+1), ledger.ErrGap))
+	}
+}
+
 // Follow implements [ledger.Reader].
 func (r *Reader) Follow(ctx context.Context, first ledger.Seq) iter.Seq2[ledger.Record, error] {
 	return func(yield func(ledger.Record, error) bool) {
@@ -127,78 +185,74 @@ func (r *Reader) Follow(ctx context.Context, first ledger.Seq) iter.Seq2[ledger.
 	}
 }
 
-// get reads one record by its sequence.
-func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error) {
-	m, err := r.stream.GetMsg(ctx, uint64(seq))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return ledger.Record{}, fmt.Errorf("event %d: %w", seq, ledger.ErrGap)
-	case ctx.Err() != nil:
-		return ledger.Record{}, ctx.Err()
-	case err != nil:
-		return ledger.Record{}, fmt.Errorf("read event %d: %w: %w", seq, ledger.ErrUnavailable, err)
-	}
-	return ledger.Record{Seq: ledger.Seq(m.Sequence), Subject: m.Subject, Header: own(m.Header), Body: m.Data, Broker: m.Time}, nil
-}
-
-// pull is how many messages a consumer asks for at once. 500 to 5,000 are
-// equally fast; fewer keep less in memory.
-const pull = 2000
-
 // consume reads with an ordered consumer from first on: up to last, or for ever
-// when last is 0. It checks every sequence itself, since a consumer passes over
-// a hole without a word.
-func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func(ledger.Record, error) bool) {
-	end, err := r.Head(ctx)
-	if err == nil && last > end {
-		err = fmt.Errorf("the ledger ends at %d, event %d: %w", end, last, ledger.ErrGap)
-	}
-	if err != nil {
+// when last is 0. It reports whether it got there and the caller wants more. It
+// checks every sequence itself, since a consumer passes over a hole without a
+// word.
+func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func(ledger.Record, error) bool) bool {
+	fail := func(err error) bool {
 		yield(ledger.Record{}, err)
-		return
+		return false
 	}
-	messages, err := r.open(ctx, first)
+	messages, waiting, err := r.messages(ctx, first)
 	if err != nil {
-		yield(ledger.Record{}, fmt.Errorf("read from %d: %w: %w", first, ledger.ErrUnavailable, err))
-		return
+		return fail(fmt.Errorf("read from %d: %w", first, r.why(ctx, err)))
 	}
 	defer messages.Stop()
-	for next := first; last == 0 || next <= last; next++ {
+	next := first
+	for ; last == 0 || next <= last; next++ {
+		if last != 0 && waiting == 0 {
+			// Nothing more will come, which is no reason to wait for ever.
+			if _, err := r.get(ctx, next); err != nil {
+				return fail(err)
+			}
+		}
 		m, err := messages.Next(jetstream.NextContext(ctx))
-		switch {
-		case ctx.Err() != nil:
-			yield(ledger.Record{}, ctx.Err())
-			return
-		case err != nil:
-			yield(ledger.Record{}, fmt.Errorf("read event %d: %w: %w", next, ledger.ErrUnavailable, err))
-			return
+		if err != nil {
+			return fail(fmt.Errorf("read event %d: %w", next, r.why(ctx, err)))
 		}
-		record, err := recordOf(m, next)
-		if !yield(record, err) || err != nil {
-			return
+		meta, err := m.Metadata()
+		if err != nil {
+			return fail(fmt.Errorf("read event %d: %w", next, r.why(ctx, err)))
+		}
+		if seq := ledger.Seq(meta.Sequence.Stream); seq != next {
+			return fail(fmt.Errorf("event %d is missing, %d follows %d: %w", next, seq, next-1, ledger.ErrGap))
+		}
+		waiting = meta.NumPending
+		if !yield(ledger.Record{Seq: next, Subject: m.Subject(), Header: own(m.Headers()), Body: m.Data(), Broker: meta.Timestamp}, nil) {
+			return false
 		}
 	}
+	return true
 }
 
-func (r *Reader) open(ctx context.Context, first ledger.Seq) (jetstream.MessagesContext, error) {
+const (
+	// answerTimeout bounds one question to the broker.
+	answerTimeout = 5 * time.Second
+	// pullMessages and pullBytes are what a consumer asks for at once. 500 to
+	// 5,000 messages are equally fast; fewer keep less in memory.
+	pullMessages = 2000
+	pullBytes    = 16 << 20
+	// heartbeat is how often a waiting consumer wants to hear from the broker;
+	// after two misses it is made anew.
+	heartbeat = 5 * time.Second
+	// idle is after what time the broker forgets a consumer that nobody uses.
+	idle = 30 * time.Second
+)
+
+// messages makes an ordered consumer, which makes itself anew when the broker
+// loses it, and returns how many messages wait for it.
+func (r *Reader) messages(ctx context.Context, first ledger.Seq) (jetstream.MessagesContext, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	c, err := r.js.OrderedConsumer(ctx, Name, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(first)})
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(first), InactiveThreshold: idle,
+	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return c.Messages(jetstream.PullMaxMessages(pull))
-}
-
-// recordOf returns the record of a message, which must be the one at want.
-func recordOf(m jetstream.Msg, want ledger.Seq) (ledger.Record, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return ledger.Record{}, fmt.Errorf("read event %d: %w", want, err)
-	}
-	if seq := ledger.Seq(meta.Sequence.Stream); seq != want {
-		return ledger.Record{}, fmt.Errorf("event %d is followed by %d: %w", want-1, seq, ledger.ErrGap)
-	}
-	return ledger.Record{Seq: want, Subject: m.Subject(), Header: own(m.Headers()), Body: m.Data(), Broker: meta.Timestamp}, nil
+	m, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullHeartbeat(heartbeat))
+	return m, c.CachedInfo().NumPending, err
 }
 
 // own drops the broker's headers: what it adds to a message differs with the

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,16 +24,12 @@ import (
 	"todoke/ledger"
 )
 
-// Names in a ledger's folder.
+// Names in a ledger's folder. The broker calls its store jetstream by itself.
 const (
 	lockName     = "lock"
+	nameName     = "ledger"
 	endpointName = "endpoint"
-	storeName    = "jetstream"
 )
-
-// startTimeout bounds how long the broker may take to open its store: a full
-// scan after a crash reads all of it, at the speed of the disk.
-const startTimeout = 10 * time.Minute
 
 // lockFolder takes the folder for this process, and makes it when it is not
 // there. The kernel gives the lock back when the process ends, however it ends.
@@ -61,62 +59,81 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// startTimeout bounds the wait for a broker that has opened its store.
+const startTimeout = 10 * time.Second
+
 // startServer starts the embedded broker on a folder, with every acknowledged
-// message on the disk. Without listen it has no port at all.
+// message on the disk. Without listen it has no port at all. Opening the store
+// reads all of it after a crash, at the speed of the disk.
 func startServer(dir, token string, listen bool, log zerolog.Logger) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "todoke", Host: "127.0.0.1", Port: server.RANDOM_PORT, DontListen: !listen,
-		JetStream: true, StoreDir: filepath.Join(dir, storeName), SyncAlways: true,
+		JetStream: true, StoreDir: dir, SyncAlways: true,
 		Authorization: token, NoSigs: true, MaxPayload: 2 * ledger.MaxBody,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure broker: %w", err)
 	}
-	s.SetLoggerV2(brokerLog{log}, false, false, false)
+	said := &brokerLog{to: log}
+	s.SetLoggerV2(said, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(startTimeout) {
-		s.Shutdown()
-		return nil, fmt.Errorf("start broker: not ready after %s: %w", startTimeout, ledger.ErrUnavailable)
+	switch c := s.JetStreamConfig(); {
+	case c == nil || !s.ReadyForConnections(startTimeout):
+		err = fmt.Errorf("start broker: %w: %s", ledger.ErrUnavailable, said.fatal())
+	case !c.SyncAlways:
+		err = fmt.Errorf("start broker: it does not sync every message: %w", ledger.ErrDrift)
+	default:
+		return s, nil
 	}
-	if c := s.JetStreamConfig(); c == nil || !c.SyncAlways {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, fmt.Errorf("start broker: it does not sync every message: %w", ledger.ErrDrift)
-	}
-	return s, nil
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil, err
 }
 
 // brokerLog passes the broker's warnings and errors on; its notices are noise
-// to an operator of a ledger.
-type brokerLog struct{ to zerolog.Logger }
+// to an operator of a ledger. What it dies of is kept for the caller.
+type brokerLog struct {
+	to   zerolog.Logger
+	last atomic.Value // string
+}
 
-func (l brokerLog) Noticef(format string, v ...any) { l.to.Debug().Msgf(format, v...) }
-func (l brokerLog) Warnf(format string, v ...any) {
+func (l *brokerLog) Noticef(format string, v ...any) { l.to.Debug().Msgf(format, v...) }
+func (l *brokerLog) Warnf(format string, v ...any) {
 	l.to.Warn().Str("from", "broker").Msgf(format, v...)
 }
-func (l brokerLog) Fatalf(format string, v ...any) {
+func (l *brokerLog) Errorf(format string, v ...any) {
 	l.to.Error().Str("from", "broker").Msgf(format, v...)
 }
-func (l brokerLog) Errorf(format string, v ...any) {
-	l.to.Error().Str("from", "broker").Msgf(format, v...)
+func (l *brokerLog) Fatalf(format string, v ...any) { l.last.Store(fmt.Sprintf(format, v...)) }
+func (l *brokerLog) Debugf(string, ...any)          {}
+func (l *brokerLog) Tracef(string, ...any)          {}
+
+func (l *brokerLog) fatal() string {
+	if text, ok := l.last.Load().(string); ok {
+		return text
+	}
+	return "it is not ready after " + startTimeout.String()
 }
-func (l brokerLog) Debugf(string, ...any) {}
-func (l brokerLog) Tracef(string, ...any) {}
 
 // connectInside connects to the broker of this process, without a socket.
 func connectInside(s *server.Server, token string) (*nats.Conn, error) {
-	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Token(token), nats.MaxReconnects(-1), nats.Name("todoke"))
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Token(token), nats.MaxReconnects(-1), nats.Name("todoke"), nats.ErrorHandler(quiet))
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded broker: %w", err)
 	}
 	return nc, nil
 }
 
+// quiet keeps the library from writing to standard error. What goes wrong on a
+// connection comes back as the error of whoever uses it.
+func quiet(*nats.Conn, *nats.Subscription, error) {}
+
 // An Endpoint says how other processes of this machine reach a running ledger.
 // It holds a secret; the file is readable by its owner only.
 type Endpoint struct {
-	URL string `json:"url"` // with the token
-	PID int    `json:"pid"`
+	URL    string `json:"url"` // with the token
+	PID    int    `json:"pid"`
+	Ledger string `json:"ledger"` // 32 hex digits
 }
 
 // Address returns the URL without the token.
@@ -158,21 +175,62 @@ func announce(dir string, e Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("write endpoint: %w", err)
 	}
-	temp := filepath.Join(dir, endpointName+".new")
-	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write endpoint: %w", err)
+	return writeWhole(dir, endpointName, text)
+}
+
+// readName returns the id of the ledger that the folder is named after, "" when
+// none was made here yet or not to the end.
+func readName(dir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, nameName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
-	if err := os.Rename(temp, filepath.Join(dir, endpointName)); err != nil {
-		return fmt.Errorf("write endpoint: %w", err)
+	if err != nil {
+		return "", fmt.Errorf("read which ledger this is: %w", err)
 	}
-	return nil
+	return strings.TrimSpace(string(text)), nil
+}
+
+// writeName names the folder after its ledger. From here on, a store without
+// its events is a loss and not a beginning.
+func writeName(dir string, id ledger.LedgerID) error {
+	if named, err := readName(dir); err != nil || named != "" {
+		return err
+	}
+	return writeWhole(dir, nameName, []byte(id.String()))
+}
+
+// writeWhole puts a file of one line in place, on the disk and whole, or not at
+// all.
+func writeWhole(dir, name string, line []byte) error {
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	_, err = f.Write(append(line, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // endpointOf returns the endpoint of a listening broker.
-func endpointOf(s *server.Server, token string) Endpoint {
+func endpointOf(s *server.Server, token string, id ledger.LedgerID) Endpoint {
 	u := url.URL{Scheme: "nats", User: url.User(token), Host: s.Addr().String()}
-	return Endpoint{URL: u.String(), PID: os.Getpid()}
+	return Endpoint{URL: u.String(), PID: os.Getpid(), Ledger: id.String()}
 }
+
+// withdraw takes the endpoint file away. One that is left says an address where
+// nobody answers.
+func withdraw(dir string) { _ = os.Remove(filepath.Join(dir, endpointName)) }
 
 // newToken draws the secret of one run.
 func newToken(random io.Reader) (string, error) {

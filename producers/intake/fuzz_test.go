@@ -59,8 +59,11 @@ func FuzzFile(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
+	towns := katsushikaTowns(f) // read once: it takes longer than most files
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := Check(t.Context(), testConfig(""), bytes.NewReader(text))
+		c := testConfig("")
+		c.Towns = towns
+		m, err := Check(t.Context(), c, bytes.NewReader(text))
 		count, _, rootErr := RootOf([32]byte{}, bytes.NewReader(text), nil)
 		if err != nil {
 			var r *Refusal

@@ -62,6 +62,15 @@ type Lot struct {
 	Towns        []Households
 }
 
+// households returns how many items the lot has.
+func (l *Lot) households() int {
+	n := 0
+	for _, t := range l.Towns {
+		n += t.N
+	}
+	return n
+}
+
 // Households is how many households of one town are in a lot.
 type Households struct {
 	Town string

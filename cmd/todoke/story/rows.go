@@ -67,7 +67,11 @@ func household(lot *Lot, town string, n int, random *rand.Rand) string {
 	return fmt.Sprintf("%s-%06d,%s,%s,%s,%s,%s,%d,%d", lot.Municipality, n, lot.Municipality, lot.Postcode, address, building, name, 1+random.IntN(5), gaiji)
 }
 
-func pick(random *rand.Rand, list []string) string { return list[random.IntN(len(list))] }
+// pick draws one word of a list.
+func pick(random *rand.Rand, list string) string {
+	words := strings.Fields(list)
+	return words[random.IntN(len(words))]
+}
 
 // fullWidth writes the digits as municipal systems often do.
 func fullWidth(s string) string {
@@ -79,10 +83,18 @@ func fullWidth(s string) string {
 	}, s)
 }
 
-// windows are characters that CP932 has twice and that the encoder writes
-// otherwise than Windows does. Real files have these bytes, and only the raw
-// bytes are the same on both ends.
-var windows = map[rune]string{'髙': "\xFB\xFC", '﨑': "\xFA\xB1"}
+// asWindows returns the bytes of the characters that CP932 has twice and that
+// the encoder writes otherwise than Windows does. Real files have these bytes,
+// and only the raw bytes are the same on both ends.
+func asWindows(r rune) string {
+	switch r {
+	case '髙':
+		return "\xFB\xFC"
+	case '﨑':
+		return "\xFA\xB1"
+	}
+	return ""
+}
 
 func encode(encoding, text string) ([]byte, error) {
 	if encoding == "utf8" {
@@ -91,7 +103,7 @@ func encode(encoding, text string) ([]byte, error) {
 	var out []byte
 	encoder := japanese.ShiftJIS.NewEncoder()
 	for _, r := range text {
-		if special, ok := windows[r]; ok {
+		if special := asWindows(r); special != "" {
 			out = append(out, special...)
 			continue
 		}
@@ -105,8 +117,8 @@ func encode(encoding, text string) ([]byte, error) {
 }
 
 // The lists that names are drawn from.
-var (
-	surnames   = strings.Fields("佐藤 鈴木 髙橋 田中 伊藤 渡邉 山本 中村 小林 加藤 吉田 山田 佐々木 山口 松本 井上 木村 林 斎藤 清水 山﨑 池田 橋本 阿部 石川 中島 前田 藤田 小川 岡田 後藤 長谷川 村上 近藤 石井 坂本 遠藤 青木 藤井 西村 福田 太田 三浦 藤原 岡本 松田 中川 中野 原田 小野 竹内 葛西 葛城")
-	givenNames = strings.Fields("一郎 二郎 三郎 健太 大輔 翔 拓也 直樹 学 誠 隆 茂 勝 清 実 進 昇 博 修 豊 花子 幸子 和子 洋子 恵子 京子 節子 久美子 由美 明美 真由美 直美 香織 恵 陽子 さくら 葵 結衣 美咲 ｱｷﾗ")
-	buildings  = strings.Fields("コーポ白鳥 メゾン葛飾 第２さくら荘 ハイツ青戸 サンライズ ﾚｼﾞﾃﾞﾝｽ 都営アパート パークサイド")
+const (
+	surnames   = "佐藤 鈴木 髙橋 田中 伊藤 渡邉 山本 中村 小林 加藤 吉田 山田 佐々木 山口 松本 井上 木村 林 斎藤 清水 山﨑 池田 橋本 阿部 石川 中島 前田 藤田 小川 岡田 後藤 長谷川 村上 近藤 石井 坂本 遠藤 青木 藤井 西村 福田 太田 三浦 藤原 岡本 松田 中川 中野 原田 小野 竹内 葛西 葛城"
+	givenNames = "一郎 二郎 三郎 健太 大輔 翔 拓也 直樹 学 誠 隆 茂 勝 清 実 進 昇 博 修 豊 花子 幸子 和子 洋子 恵子 京子 節子 久美子 由美 明美 真由美 直美 香織 恵 陽子 さくら 葵 結衣 美咲 ｱｷﾗ"
+	buildings  = "コーポ白鳥 メゾン葛飾 第２さくら荘 ハイツ青戸 サンライズ ﾚｼﾞﾃﾞﾝｽ 都営アパート パークサイド"
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -162,7 +163,19 @@ func playInMemory(t *testing.T, s *story.Story, fault string, seed uint64) (*sto
 	t.Helper()
 	clock := s.NewClock()
 	log := testenv.NewLog(testenv.Config{T: t, Now: clock.Now})
-	return play(t, story.Config{Story: s, Log: log, Clock: clock, Dir: t.TempDir(), Seed: seed, Shrink: 100}, fault)
+	return play(t, story.Config{Story: s, Log: log, Clock: clock, Dir: memory(t), Seed: seed, Shrink: 100}, fault)
+}
+
+// memory returns a scratch folder, in memory where the system has such: what
+// these stories are about is not the disk.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "todoke-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // TestTheNaiveModelSeesWhatIsMissing: a verdict can be bad.

@@ -22,9 +22,9 @@ type Teller struct {
 // NewTeller returns a teller that writes to w; lang is ja or en. Pause is
 // called before every line.
 func NewTeller(w io.Writer, lang string, s *Story, pause func()) *Teller {
-	say := inJapanese
+	say := inJapanese()
 	if lang != "ja" {
-		say = inEnglish
+		say = inEnglish()
 	}
 	return &Teller{w: w, say: say, story: s, pause: pause, lots: make(map[string]string)}
 }
@@ -51,7 +51,7 @@ func (t *Teller) Seen(e ledger.Event) error {
 		return t.alert(e)
 	}
 	if e.Kind() == ledger.UploadCompleted {
-		t.lots[e.Subject.Aggregate] = label(e.Content.Towns)
+		t.lots[e.Subject.Aggregate] = t.label(e)
 	}
 	_, err := fmt.Fprintf(t.w, "%s  %-20s %-18s %s %s %s%s\n", t.stamp(e.Time, "15:04"), e.Author, e.Kind(),
 		t.lots[e.Subject.Aggregate], t.say.kinds[e.Kind()], t.number(e.Content.Count), t.how(e))
@@ -79,13 +79,17 @@ func shorten(items string) string {
 	return items
 }
 
-// label names a lot after the town that its groups begin with.
-func label(towns []ledger.Town) string {
-	if len(towns) == 0 {
-		return "—"
+// label names a batch as people would: after its first town, which the story
+// knows even where the municipality has no table of towns.
+func (t *Teller) label(e ledger.Event) string {
+	for i := range t.story.Lots {
+		lot := &t.story.Lots[i]
+		if lot.Municipality == e.Subject.Municipality && lot.households() == int(e.Content.Count) {
+			name, _, _ := strings.Cut(lot.Towns[0].Town, "一丁目")
+			return name
+		}
 	}
-	name, _, _ := strings.Cut(towns[0].Name, "一丁目")
-	return name
+	return e.Subject.Municipality
 }
 
 // alert prints which hop, who claimed, who owes, how many items of which towns,
@@ -171,56 +175,60 @@ type tongue struct {
 	kinds                                       map[ledger.Kind]string
 }
 
-var inJapanese = tongue{
-	lang: "ja", begin: "模擬：仮想の時計、本物の台帳。障害＝%s、seed＝%d",
-	day: "2006年1月2日（曜）", moment: "1月2日（曜）15:04",
-	items: "%s通", byCount: "件数のみ・内容未照合", byRoot: "内容を再計算",
-	hop: "受渡し   %s：%s", claimed: "完了報告 %s が %s に「完了」と自己申告", owed: "待つ相手 %s、期限 %s",
-	missing: "不足     %s [%s]  %s", holder: "最後に確かに持っていた者 %s", closed: "警報終了（証拠により）",
-	total:    "送付ロット %d、%s通。警報 %d、誤報 %d、見逃し %d\n",
-	quiet:    "警報なし。すべての受領確認が期限内に届いた。",
-	terminal: "  端末は言った   %s  %s「完了」\n",
-	ledger:   "  台帳は知った   %s  %s の受領確認がない：%s通。完了報告から %s\n",
-	real:     "  現実の2015年   %s\n", took: "%d時間%d分%d秒",
-	raised: map[ledger.Cause]string{
-		ledger.Absence:    "警報  %s（%s）  来るはずの知らせが来ない",
-		ledger.Contradict: "警報  %s（%s）  知らせは来たが、内容が合わない",
-		ledger.Unreadable: "警報  %s（%s）  読めない記録がある",
-	},
-	sides: map[ledger.Side]string{ledger.ClaimSide: "完了報告がない", ledger.AcknowledgementSide: "受領確認がない", ledger.ConfirmationSide: "社内確認のみで、独立の確認がない"},
-	kinds: map[ledger.Kind]string{
-		ledger.UploadCompleted: "送信した", ledger.UploadReceived: "受信を確認",
-		ledger.ImportCompleted: "終了", ledger.ImportRegistered: "登録",
-		ledger.ImportConfirmed: "自治体が控えと照合、一致", ledger.ImportDisputed: "自治体が控えと照合、不一致",
-		ledger.OrderSent: "印刷を発注", ledger.OrderAccepted: "受注を確認",
-		ledger.PrintCompleted: "印刷した", ledger.PrintCounted: "検収した",
-		ledger.MailHandedOver: "差出", ledger.MailAccepted: "引受",
-	},
+func inJapanese() tongue {
+	return tongue{
+		lang: "ja", begin: "模擬：仮想の時計、本物の台帳。障害＝%s、seed＝%d",
+		day: "2006年1月2日（曜）", moment: "1月2日（曜）15:04",
+		items: "%s通", byCount: "件数のみ・内容未照合", byRoot: "内容を再計算",
+		hop: "受渡し   %s：%s", claimed: "完了報告 %s が %s に「完了」と自己申告", owed: "待つ相手 %s、期限 %s",
+		missing: "不足     %s [%s]  %s", holder: "最後に確かに持っていた者 %s", closed: "警報終了（証拠により）",
+		total:    "送付ロット %d、%s通。警報 %d、誤報 %d、見逃し %d\n",
+		quiet:    "警報なし。すべての受領確認が期限内に届いた。",
+		terminal: "  端末は言った   %s  %s「完了」\n",
+		ledger:   "  台帳は知った   %s  %s の受領確認がない：%s通。完了報告から %s\n",
+		real:     "  現実の2015年   %s\n", took: "%d時間%d分%d秒",
+		raised: map[ledger.Cause]string{
+			ledger.Absence:    "警報  %s（%s）  来るはずの知らせが来ない",
+			ledger.Contradict: "警報  %s（%s）  知らせは来たが、内容が合わない",
+			ledger.Unreadable: "警報  %s（%s）  読めない記録がある",
+		},
+		sides: map[ledger.Side]string{ledger.ClaimSide: "完了報告がない", ledger.AcknowledgementSide: "受領確認がない", ledger.ConfirmationSide: "社内確認のみで、独立の確認がない"},
+		kinds: map[ledger.Kind]string{
+			ledger.UploadCompleted: "送信した", ledger.UploadReceived: "受信を確認",
+			ledger.ImportCompleted: "終了", ledger.ImportRegistered: "登録",
+			ledger.ImportConfirmed: "自治体が控えと照合、一致", ledger.ImportDisputed: "自治体が控えと照合、不一致",
+			ledger.OrderSent: "印刷を発注", ledger.OrderAccepted: "受注を確認",
+			ledger.PrintCompleted: "印刷した", ledger.PrintCounted: "検収した",
+			ledger.MailHandedOver: "差出", ledger.MailAccepted: "引受",
+		},
+	}
 }
 
-var inEnglish = tongue{
-	lang: "en", begin: "A story: virtual clock, real ledger. fault=%s, seed=%d",
-	day: "Mon 2 Jan 2006", moment: "Mon 2 Jan 15:04",
-	items: "%s items", byCount: "(count only, content not compared)", byRoot: "(content recomputed)",
-	hop: "hop      %s: %s", claimed: "claimed  by %s at %s, about its own work", owed: "owed by  %s, due %s",
-	missing: "missing  %s [%s]  %s", holder: "last provably with %s", closed: "alert closed by evidence",
-	total:    "%d batches, %s items. Alerts %d, false %d, missed %d\n",
-	quiet:    "No alert. Every acknowledgement came in time.",
-	terminal: "  The terminal said   %s  %s: completed\n",
-	ledger:   "  The ledger knew     %s  no acknowledgement by %s for %s items, %s after the claim\n",
-	real:     "  In reality          %s\n", took: "%d h %d min %d s",
-	raised: map[ledger.Cause]string{
-		ledger.Absence:    "ALERT  %s (%s)  the word that was due did not come",
-		ledger.Contradict: "ALERT  %s (%s)  a word came and contradicts what was sent",
-		ledger.Unreadable: "ALERT  %s (%s)  holds an event that cannot be read",
-	},
-	sides: map[ledger.Side]string{ledger.ClaimSide: "no claim", ledger.AcknowledgementSide: "no acknowledgement", ledger.ConfirmationSide: "confirmed by the claimant's own house only"},
-	kinds: map[ledger.Kind]string{
-		ledger.UploadCompleted: "sent", ledger.UploadReceived: "received",
-		ledger.ImportCompleted: "終了 (completed)", ledger.ImportRegistered: "登録 (registered)",
-		ledger.ImportConfirmed: "checked against the manifest: equal", ledger.ImportDisputed: "checked against the manifest: DIFFERENT",
-		ledger.OrderSent: "ordered", ledger.OrderAccepted: "order accepted",
-		ledger.PrintCompleted: "printed", ledger.PrintCounted: "counted",
-		ledger.MailHandedOver: "差出 (handed over)", ledger.MailAccepted: "引受 (accepted)",
-	},
+func inEnglish() tongue {
+	return tongue{
+		lang: "en", begin: "A story: virtual clock, real ledger. fault=%s, seed=%d",
+		day: "Mon 2 Jan 2006", moment: "Mon 2 Jan 15:04",
+		items: "%s items", byCount: "(count only, content not compared)", byRoot: "(content recomputed)",
+		hop: "hop      %s: %s", claimed: "claimed  by %s at %s, about its own work", owed: "owed by  %s, due %s",
+		missing: "missing  %s [%s]  %s", holder: "last provably with %s", closed: "alert closed by evidence",
+		total:    "%d batches, %s items. Alerts %d, false %d, missed %d\n",
+		quiet:    "No alert. Every acknowledgement came in time.",
+		terminal: "  The terminal said   %s  %s: completed\n",
+		ledger:   "  The ledger knew     %s  no acknowledgement by %s for %s items, %s after the claim\n",
+		real:     "  In reality          %s\n", took: "%d h %d min %d s",
+		raised: map[ledger.Cause]string{
+			ledger.Absence:    "ALERT  %s (%s)  the word that was due did not come",
+			ledger.Contradict: "ALERT  %s (%s)  a word came and contradicts what was sent",
+			ledger.Unreadable: "ALERT  %s (%s)  holds an event that cannot be read",
+		},
+		sides: map[ledger.Side]string{ledger.ClaimSide: "no claim", ledger.AcknowledgementSide: "no acknowledgement", ledger.ConfirmationSide: "confirmed by the claimant's own house only"},
+		kinds: map[ledger.Kind]string{
+			ledger.UploadCompleted: "sent", ledger.UploadReceived: "received",
+			ledger.ImportCompleted: "終了 (completed)", ledger.ImportRegistered: "登録 (registered)",
+			ledger.ImportConfirmed: "checked against the manifest: equal", ledger.ImportDisputed: "checked against the manifest: DIFFERENT",
+			ledger.OrderSent: "ordered", ledger.OrderAccepted: "order accepted",
+			ledger.PrintCompleted: "printed", ledger.PrintCounted: "counted",
+			ledger.MailHandedOver: "差出 (handed over)", ledger.MailAccepted: "引受 (accepted)",
+		},
+	}
 }
