@@ -1,5 +1,11 @@
 package ledger
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // A Hop is one change of custody. The claimant (From) says that it is done;
 // the acknowledger (To) says that it received. Kinds are zero where the hop
 // has none.
@@ -64,27 +70,69 @@ func hopOf(k Kind) (Hop, int, bool) {
 	return Hop{}, 0, false
 }
 
-// String returns the word that stands in events, screens and JSON.
-func (b Basis) String() string { return [...]string{"", "count", "items", "root"}[b] }
+// The words in which the small types stand in screens and JSON.
+const (
+	basisWords = ",count,items,root"
+	sideWords  = ",claim,acknowledgement,confirmation"
+	causeWords = ",absence,contradiction,unreadable"
+)
+
+// word returns the i-th of a list of words, "" when there are fewer.
+func word(words string, i int) string {
+	for range i {
+		_, words, _ = strings.Cut(words, ",")
+	}
+	w, _, _ := strings.Cut(words, ",")
+	return w
+}
+
+// placeOf is the inverse of word.
+func placeOf(words, w string) (int, error) {
+	i := slices.Index(strings.Split(words, ","), w)
+	if i < 0 {
+		return 0, fmt.Errorf("%q is none of %s", clip(w), words[1:])
+	}
+	return i, nil
+}
+
+// String returns count, items or root, "" for none.
+func (b Basis) String() string { return word(basisWords, int(b)) }
 
 // MarshalText returns the same as [Basis.String].
 func (b Basis) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// String returns the word that stands in events, screens and JSON.
-func (s Side) String() string {
-	return [...]string{"", "claim", "acknowledgement", "confirmation"}[s]
+// UnmarshalText is the inverse of MarshalText.
+func (b *Basis) UnmarshalText(text []byte) error {
+	i, err := placeOf(basisWords, string(text))
+	*b = Basis(i)
+	return err
 }
+
+// String returns claim, acknowledgement or confirmation, "" for none.
+func (s Side) String() string { return word(sideWords, int(s)) }
 
 // MarshalText returns the same as [Side.String].
 func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String returns the word that stands in events, screens and JSON.
-func (c Cause) String() string {
-	return [...]string{"", "absence", "contradiction", "unreadable"}[c]
+// UnmarshalText is the inverse of MarshalText.
+func (s *Side) UnmarshalText(text []byte) error {
+	i, err := placeOf(sideWords, string(text))
+	*s = Side(i)
+	return err
 }
+
+// String returns absence, contradiction or unreadable, "" for none.
+func (c Cause) String() string { return word(causeWords, int(c)) }
 
 // MarshalText returns the same as [Cause.String].
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (c *Cause) UnmarshalText(text []byte) error {
+	i, err := placeOf(causeWords, string(text))
+	*c = Cause(i)
+	return err
+}
 
 // maxGrade is the best grade that a word can have: never what its speaker
 // says of it, always what its role, kind and basis can carry.

@@ -32,22 +32,21 @@ type Quarantined struct {
 	Err     error
 }
 
-// A Word is one thing that a party said about a batch.
+// A Word is one thing that a party said about a batch, as far as it is judged.
 type Word struct {
-	Seq      Seq
-	Time     time.Time // record time
-	Sent     time.Time // the author's clock
-	Kind     Kind
-	Author   Party
-	Speaker  Party
-	Items    Items // as said; empty when only a count was given
-	Count    uint32
-	Root     Root
-	Basis    Basis
-	Grade    Grade // min(declared, the maximum for role, kind and basis)
-	Document string
-	Posting  string
-	Reason   string
+	Seq     Seq
+	Time    time.Time // record time
+	Author  Party
+	Speaker Party
+	Items   Items // as said; empty when only a count was given
+	Root    Root
+	Count   uint32
+	Kind    Kind
+	Basis   Basis
+	Grade   Grade // min(declared, the maximum for role, kind and basis)
+	// Ahead is set when the author's clock was ahead of the record time by
+	// more than the tolerance.
+	Ahead bool
 }
 
 // A Batch is what has been said about one batch, in the order of the ledger.
@@ -156,11 +155,9 @@ func (b *Batch) hear(s *State, e *Event) {
 	}
 	c := &e.Content
 	w := Word{
-		Seq: e.Seq, Time: e.Time, Sent: e.Sent(), Kind: e.Kind(),
-		Author: s.party(e.Author), Speaker: s.party(e.Speaker()),
-		Items: b.share(c.Items), Count: c.Count, Root: c.Root,
-		Basis: c.Basis, Grade: gradeOf(e),
-		Document: c.Document.Kind, Posting: c.Posting, Reason: c.Reason,
+		Seq: e.Seq, Time: e.Time, Kind: e.Kind(), Author: s.party(e.Author), Speaker: s.party(e.Speaker()),
+		Items: b.share(c.Items), Root: c.Root, Count: c.Count, Basis: c.Basis, Grade: gradeOf(e),
+		Ahead: e.Sent().Sub(e.Time) > clockTolerance,
 	}
 	if e.Kind() == b.Flow.Hops[0].Claim && len(b.Towns) == 0 {
 		b.Towns = c.Towns

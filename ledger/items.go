@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -58,8 +57,10 @@ func ParseItems(s string) (Items, error) {
 // CollectItems returns the set of the given numbers, in any order, repeats
 // allowed. It panics on a number outside 1..MaxItem.
 func CollectItems(numbers []uint32) Items {
-	b := roaring.BitmapOf(numbers...)
-	items := fromBitmap(b)
+	var items Items
+	for first, end := range roaring.BitmapOf(numbers...).Ranges() {
+		items = append(items, Range{first, uint32(end - 1)})
+	}
 	if err := items.validate(); err != nil {
 		panic("ledger: collect items: " + err.Error())
 	}
@@ -157,13 +158,28 @@ func (s Items) Equal(t Items) bool {
 
 // Minus returns the items of s that are not in t.
 func (s Items) Minus(t Items) Items {
-	switch {
-	case len(s) == 0 || len(t) == 0:
+	if len(t) == 0 {
 		return s
-	case s.Equal(t):
-		return nil
 	}
-	return fromBitmap(roaring.AndNot(s.bitmap(), t.bitmap()))
+	var out Items
+	for _, r := range s {
+		for len(t) > 0 && t[0].Last < r.First {
+			t = t[1:]
+		}
+		for _, hole := range t {
+			if hole.First > r.Last {
+				break
+			}
+			if r.First < hole.First {
+				out = append(out, Range{r.First, hole.First - 1})
+			}
+			r.First = hole.Last + 1
+		}
+		if r.First <= r.Last {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // Union returns the items that are in s or in t.
@@ -174,35 +190,39 @@ func (s Items) Union(t Items) Items {
 	case len(t) == 0 || s.Equal(t):
 		return s
 	}
-	return fromBitmap(roaring.Or(s.bitmap(), t.bitmap()))
+	out := make(Items, 0, max(len(s), len(t)))
+	for len(s) > 0 || len(t) > 0 {
+		if len(s) == 0 || len(t) > 0 && t[0].First < s[0].First {
+			s, t = t, s
+		}
+		if n := len(out); n > 0 && s[0].First <= out[n-1].Last+1 {
+			out[n-1].Last = max(out[n-1].Last, s[0].Last)
+		} else {
+			out = append(out, s[0])
+		}
+		s = s[1:]
+	}
+	return out
 }
 
 // Intersect returns the items that are in both.
 func (s Items) Intersect(t Items) Items {
-	switch {
-	case len(s) == 0 || len(t) == 0:
-		return nil
-	case s.Equal(t):
+	if s.Equal(t) {
 		return s
 	}
-	return fromBitmap(roaring.And(s.bitmap(), t.bitmap()))
-}
-
-// bitmap returns the set in Roaring form, in which set algebra is done.
-func (s Items) bitmap() *roaring.Bitmap {
-	b := roaring.New()
-	for _, r := range s {
-		b.AddRange(uint64(r.First), uint64(r.Last)+1)
+	var out Items
+	for len(s) > 0 && len(t) > 0 {
+		first, last := max(s[0].First, t[0].First), min(s[0].Last, t[0].Last)
+		if first <= last {
+			out = append(out, Range{first, last})
+		}
+		if s[0].Last == last {
+			s = s[1:]
+		} else {
+			t = t[1:]
+		}
 	}
-	return b
-}
-
-func fromBitmap(b *roaring.Bitmap) Items {
-	var items Items
-	for first, end := range b.Ranges() {
-		items = append(items, Range{first, uint32(min(end-1, math.MaxUint32))})
-	}
-	return items
+	return out
 }
 
 // clip shortens text from outside before it goes into an error, and withholds

@@ -424,7 +424,7 @@ func (j *Judgement) sameHouse(h *HopState, w *Word, spoken map[Party][]Items) bo
 func (j *Judgement) checkClocks() {
 	for i := range j.Batch.Words {
 		w := &j.Batch.Words[i]
-		if w.Sent.Sub(w.Time) > clockTolerance {
+		if w.Ahead {
 			j.anomaly(ClockAhead, w, 0, nil)
 		}
 	}

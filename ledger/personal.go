@@ -1,6 +1,6 @@
 package ledger
 
-import "strings"
+import "unicode/utf8"
 
 // FindMyNumber returns the byte offset of the first digits in s that have the
 // shape of a My Number (個人番号): twelve digits that pass the check of
@@ -11,11 +11,15 @@ import "strings"
 func FindMyNumber(s string) int {
 	var last [3]group // the newest at the end, one separator between each two
 	for i := 0; i < len(s); {
-		if _, size := digit(s, i); size == 0 {
+		if c := s[i]; (c < '0' || c > '9') && c != fullWidthLead {
 			i++
 			continue
 		}
 		g := groupAt(s, i)
+		if g.n == 0 {
+			i++
+			continue
+		}
 		last = [3]group{last[1], last[2], g}
 		switch {
 		case g.n == 12 && ValidMyNumber(g.digits):
@@ -92,6 +96,9 @@ func ValidMyNumber(digits [12]byte) bool {
 	return int(digits[11]) == check
 }
 
+// fullWidthLead is the first byte of a full-width digit in UTF-8.
+const fullWidthLead = 0xEF
+
 // digit returns the decimal digit at s[i:], half or full width, and its size
 // in bytes, 0 when there is none.
 func digit(s string, i int) (d byte, size int) {
@@ -100,30 +107,22 @@ func digit(s string, i int) (d byte, size int) {
 		return 0, 0
 	case s[i] >= '0' && s[i] <= '9':
 		return s[i] - '0', 1
-	case i+2 < len(s) && s[i] == 0xEF && s[i+1] == 0xBC && s[i+2] >= 0x90 && s[i+2] <= 0x99:
+	case i+2 < len(s) && s[i] == fullWidthLead && s[i+1] == 0xBC && s[i+2] >= 0x90 && s[i+2] <= 0x99:
 		return s[i+2] - 0x90, 3 // U+FF10 to U+FF19
 	}
 	return 0, 0
 }
 
-// What people put between groups of digits.
-var (
-	spaces  = [...]string{" ", "\u3000", "\u00a0"}
-	hyphens = [...]string{"-", "\uff0d", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\u30fc", "\uff70"}
-)
-
-// separator returns the size in bytes of the separator at s[i:], 0 for none,
-// and whether it is a hyphen.
+// separator returns the size in bytes of what stands at s[i:], when it is
+// something that people put between groups of digits, and whether it is a
+// hyphen, or what is taken for one.
 func separator(s string, i int) (size int, hyphen bool) {
-	for _, sep := range spaces {
-		if strings.HasPrefix(s[i:], sep) {
-			return len(sep), false
-		}
-	}
-	for _, sep := range hyphens {
-		if strings.HasPrefix(s[i:], sep) {
-			return len(sep), true
-		}
+	r, size := utf8.DecodeRuneInString(s[i:])
+	switch r {
+	case ' ', '\u3000', '\u00a0':
+		return size, false
+	case '-', '－', '\u2010', '\u2011', '\u2012', '\u2013', '\u2014', '\u2015', '\u2212', 'ー', '\uff70':
+		return size, true
 	}
 	return 0, false
 }

@@ -51,6 +51,8 @@ func required(id ledger.LedgerID) jetstream.StreamConfig {
 // [ledger.ErrDrift] that names every field in which it is not the required one,
 // fields included that this program does not know.
 func drift(ctx context.Context, nc *nats.Conn, id ledger.LedgerID) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	reply, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+Name, nil)
 	if err != nil {
 		return fmt.Errorf("ask for the stream configuration: %w: %w", ledger.ErrUnavailable, err)

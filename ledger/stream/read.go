@@ -57,8 +57,11 @@ func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	s, err := js.Stream(ctx, Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("find stream: %w", ledger.ErrNoLedger)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("find stream: %w: %w", ledger.ErrNoLedger, err)
+		return nil, fmt.Errorf("find stream: %w: %w", ledger.ErrUnavailable, err)
 	}
 	id, err := ledger.ParseLedgerID(s.CachedInfo().Config.Metadata[ledgerKey])
 	if err != nil {

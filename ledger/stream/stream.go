@@ -108,7 +108,9 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if l.Reader, err = l.newReader(ctx); err != nil {
+	if l.Reader, err = l.newReader(ctx); errors.Is(err, ledger.ErrNoLedger) {
+		return fmt.Errorf("ledger %s has lost its stream: %w", named, ledger.ErrGap)
+	} else if err != nil {
 		return err
 	}
 	if named != "" && named != l.id.String() {
