@@ -21,6 +21,8 @@ type Judgement struct {
 	// sides, then of due times.
 	Obligations []Obligation
 	Anomalies   []Anomaly
+
+	declared Seq // the first upload, 0 for none
 }
 
 // A HopState is where one hop of a batch stands.
@@ -144,6 +146,9 @@ func (j *Judgement) declare() {
 			j.Items = j.Items.Union(w.Items)
 		}
 	}
+	if len(uploads) > 0 {
+		j.declared = uploads[0].Seq
+	}
 	if len(uploads) == 1 { // parts have roots, the whole then has none
 		j.Root = uploads[0].Root
 	}
@@ -206,7 +211,7 @@ func (j *Judgement) judgeHop(k int, passed layers) layers {
 			}
 			h.early.add(w, v.said.Minus(h.Claimed), &early)
 		case h.Hop.Confirm:
-			if w.Kind == 0 || !j.confirms(h, w) {
+			if !j.confirms(h, w) {
 				continue
 			}
 			h.Confirmed = h.Confirmed.Union(w.Items)
@@ -284,7 +289,7 @@ func (j *Judgement) known(w *Word, items Items) Items {
 	if len(foreign) == 0 {
 		return items
 	}
-	j.anomaly(UnknownItems, w, j.Batch.First, foreign)
+	j.anomaly(UnknownItems, w, j.declared, foreign)
 	return items.Intersect(j.Items)
 }
 
@@ -473,9 +478,12 @@ func (j *Judgement) Holder(k int) string {
 	return string(h.Hop.To)
 }
 
-// Towns returns the towns of a set of items. It is empty when the sender gave
-// no groups, or groups without items.
+// Towns returns the towns of a set of items. Where the sender's groups were too
+// scattered to name their items, only the whole batch has towns.
 func (j *Judgement) Towns(items Items) []Town {
+	if items.Equal(j.Items) {
+		return j.Batch.Towns
+	}
 	var towns []Town
 	for _, t := range j.Batch.Towns {
 		if part := t.Items.Intersect(items); len(part) > 0 {

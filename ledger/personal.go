@@ -121,7 +121,7 @@ func separator(s string, i int) (size int, hyphen bool) {
 	switch r {
 	case ' ', '\u3000', '\u00a0':
 		return size, false
-	case '-', '－', '\u2010', '\u2011', '\u2012', '\u2013', '\u2014', '\u2015', '\u2212', 'ー', '\uff70':
+	case '-', '\uff0d', '\u2010', '\u2011', '\u2012', '\u2013', '\u2014', '\u2015', '\u2212', '\u30fc', '\uff70':
 		return size, true
 	}
 	return 0, false

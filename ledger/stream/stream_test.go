@@ -123,22 +123,21 @@ func TestInterruptedBeginningGoesOn(t *testing.T) {
 
 func TestDriftedConfigurationIsRefused(t *testing.T) {
 	for name, drift := range map[string]func(*jetstream.StreamConfig){
-		"max_msgs":          func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 },
-		"max_bytes":         func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 40 },
-		"max_age":           func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour * 24 * 365 },
-		"max_msg_size":      func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 },
-		"duplicate_window":  func(c *jetstream.StreamConfig) { c.Duplicates = time.Minute },
-		"discard":           func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
-		"allow_direct":      func(c *jetstream.StreamConfig) { c.AllowDirect = false },
-		"subjects":          func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "other.>") },
-		"description":       func(c *jetstream.StreamConfig) { c.Description = "mine" },
-		"compression":       func(c *jetstream.StreamConfig) { c.Compression = jetstream.S2Compression },
-		"metadata":          func(c *jetstream.StreamConfig) { c.Metadata["other"] = "1" },
-		"allow_msg_ttl":     func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true },
-		"republish":         func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Destination: "copy.>"} },
-		"allow_rollup_hdrs": func(c *jetstream.StreamConfig) { c.AllowRollup = true },
-		"allow_batched":     func(c *jetstream.StreamConfig) { c.AllowBatchPublish = true },
-		"max_msgs_per":      func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 100 },
+		"max_msgs":         func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 },
+		"max_bytes":        func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 },
+		"max_age":          func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour * 24 * 365 },
+		"max_msg_size":     func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 },
+		"duplicate_window": func(c *jetstream.StreamConfig) { c.Duplicates = time.Minute },
+		"discard":          func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"allow_direct":     func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+		"subjects":         func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "other.>") },
+		"description":      func(c *jetstream.StreamConfig) { c.Description = "mine" },
+		"compression":      func(c *jetstream.StreamConfig) { c.Compression = jetstream.S2Compression },
+		"metadata":         func(c *jetstream.StreamConfig) { c.Metadata["other"] = "1" },
+		"allow_msg_ttl":    func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true },
+		"republish":        func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Destination: "copy.>"} },
+		"allow_batched":    func(c *jetstream.StreamConfig) { c.AllowBatchPublish = true },
+		"max_msgs_per":     func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 100 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(t, t.TempDir())
