@@ -44,7 +44,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s), in PKG (./...)
 		list=$$($(GO) test -run '^$$' -list '^Fuzz' $$pkg); \
 		for target in $$(sed -n '/^Fuzz/p' <<<"$$list"); do \
 			echo "== $$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 		done; \
 	done
 

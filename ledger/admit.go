@@ -92,7 +92,7 @@ func admitEnvelope(r Record) (Event, error) {
 // admitBody reads the body and holds it against the kind's schema.
 func admitBody(e *Event) error {
 	b := &e.Content
-	if _, err := decodeBody(e.Body, b); err != nil {
+	if _, err := decodeBody(e.Body, b, e.Subject); err != nil {
 		return err
 	}
 	// Writing it again gives the same bytes only for the canonical form,

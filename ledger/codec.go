@@ -302,13 +302,14 @@ func (c *coder) putTowns(towns []Town) {
 // reported. Every length is checked against the bytes that are left before
 // anything is made of it, so that neither time nor memory exceeds a small
 // multiple of the body.
-func decodeBody(p []byte, b *Body) (unknown bool, err error) {
+func decodeBody(p []byte, b *Body, of Subject) (unknown bool, err error) {
 	if len(p) > MaxBody {
 		return false, fmt.Errorf("body of %d bytes: %w", len(p), ErrTooLarge)
 	}
 	c := coders.Get().(*coder)
 	defer coders.Put(c)
 	c.in, c.err = source{bytes: p}, nil
+	c.likely = of
 	unknown = c.decode(b)
 	if c.err == nil && c.in.left() > 0 {
 		c.fail("%d bytes follow the body", c.in.left())
@@ -356,11 +357,11 @@ func fieldPlace(key []byte) int {
 func (c *coder) decodeField(b *Body, bit fields) {
 	switch bit {
 	case fieldMunicipality:
-		b.Municipality = c.str(6)
+		b.Municipality = c.likelyStr(6, c.likely.Municipality)
 	case fieldAggregate:
-		b.Aggregate = c.str(maxToken)
+		b.Aggregate = c.likelyStr(maxToken, c.likely.Aggregate)
 	case fieldFlow:
-		b.Flow = c.str(maxToken)
+		b.Flow = c.likelyStr(maxToken, NotificationCard.Name)
 	case fieldSpeaker:
 		b.Speaker = Party(c.str(2*maxToken + 1))
 	case fieldItems:

@@ -20,6 +20,8 @@ type coder struct {
 	out sink
 	in  source
 	err error // the first one; later calls do nothing
+
+	likely Subject // what a body repeats of its subject, so that it is not copied
 }
 
 // coders are reused: a msgpack coder is some kilobytes, an event a few hundred
@@ -205,6 +207,18 @@ func (c *coder) str(most int) string {
 		c.fail("a string is not UTF-8")
 	}
 	return string(p)
+}
+
+// likelyStr is str for what is usually the same as a string that is there
+// already, and then is that string.
+func (c *coder) likelyStr(most int, likely string) string {
+	if p := c.bytes(most); string(p) != likely {
+		if !utf8.Valid(p) {
+			c.fail("a string is not UTF-8")
+		}
+		return string(p)
+	}
+	return likely
 }
 
 // fixed reads binary of exactly len(dst) bytes.

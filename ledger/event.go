@@ -358,7 +358,7 @@ func Decode(r Record) (Event, error) {
 	} else if kind != subject.Kind {
 		return Event{}, fmt.Errorf("kind %s under subject %q: %w", kind, clip(r.Subject), ErrMismatch)
 	}
-	e.UnknownField, err = decodeBody(r.Body, &e.Content)
+	e.UnknownField, err = decodeBody(r.Body, &e.Content, subject)
 	if err != nil {
 		return Event{}, err
 	}

@@ -32,34 +32,51 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the scripts of testdata/script, which say how the commands
-// behave. Beside testscript's own commands they have those below.
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setUp, Cmds: scriptCommands(), RequireUniqueNames: true})
+// behave.
+func TestScripts(t *testing.T) { testscript.Run(t, scripts(t, "testdata/script")) }
+
+// scripts returns how the scripts of a folder are run. Beside testscript's own
+// they have the commands below, and in their environment STORY, the folder of a
+// story ledger, of which each takes a copy, and STORY_TOLD, what was told of it.
+func scripts(t *testing.T, dir string) testscript.Params {
+	story, told := playStory(t)
+	return testscript.Params{Dir: dir, RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, "LC_ALL=C", "STORY="+story, "STORY_TOLD="+told)
+			e.Vars = append(e.Vars, myNumber()...)
+			e.Values[serverKey{}] = new(*process)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": status, "serve": serve, "stop-serving": stopServing, "awaits": awaits,
+			"take": take, "edit": edit, "encode": encode, "nowhere": nowhere,
+		}}
 }
 
-func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){
-		"status": status, "serve": serve, "stop-serving": stopServing, "awaits": awaits,
-		"take": take, "edit": edit, "encode": encode, "nowhere": nowhere,
+// playStory plays the story with its default fault and returns where its ledger
+// and what was told of it are kept.
+func playStory(t *testing.T) (story, told string) {
+	t.Helper()
+	dir := t.TempDir()
+	story, told = filepath.Join(dir, "story"), filepath.Join(dir, "told.txt")
+	cmd := todoke(dir, "demo", "katsushika-2015", "--keep", "story")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-}
-
-// setUp gives a script its language, and a number that has the shape of a My
-// Number: computed here, since none may stand in a file.
-func setUp(e *testscript.Env) error {
-	number := myNumber()
-	wide := strings.Map(func(r rune) rune { return r - '0' + '０' }, number)
-	e.Vars = append(e.Vars, "LC_ALL=C", "MYNUMBER="+number, "MYNUMBER_WIDE="+wide,
-		"MYNUMBER_GROUPS="+number[:4]+"-"+number[4:8]+"-"+number[8:])
-	e.Values[serverKey{}] = new(*process)
-	return nil
+	if err := os.WriteFile(told, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return story, told
 }
 
 // serverKey is where a script keeps its server.
 type serverKey struct{}
 
-// myNumber completes eleven digits with the check digit.
-func myNumber() string {
+// myNumber returns a number that has the shape of a My Number, as environment:
+// in half width, in full width and in groups. It is computed, since none may
+// stand in a file.
+func myNumber() []string {
 	digits := [12]byte{9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 9}
 	for !ledger.ValidMyNumber(digits) {
 		digits[11]++
@@ -67,7 +84,9 @@ func myNumber() string {
 	for i := range digits {
 		digits[i] += '0'
 	}
-	return string(digits[:])
+	half := string(digits[:])
+	wide := strings.Map(func(r rune) rune { return r - '0' + '０' }, half)
+	return []string{"MYNUMBER=" + half, "MYNUMBER_WIDE=" + wide, "MYNUMBER_GROUPS=" + half[:4] + "-" + half[4:8] + "-" + half[8:]}
 }
 
 // status N COMMAND… runs a command that has to end with exit status N.

@@ -148,14 +148,12 @@ func (c *committer) give() { c.turn <- struct{}{} }
 // place puts an event behind the last one, if it belongs there.
 func (c *committer) place(ctx context.Context, e *ledger.Event, decided *ledger.Seq) (ledger.Receipt, error) {
 	id, key := e.ID(), e.Subject.AggregateKey()
-	if len(c.doubtful) > 0 {
-		if err := c.settle(ctx); errors.Is(err, ledger.ErrFenced) {
-			return ledger.Receipt{}, err
-		} else if err != nil && c.doubtful[id] {
-			return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnknown, err)
-		} else if err != nil {
-			return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnavailable, err)
-		}
+	if err := c.look(ctx); errors.Is(err, ledger.ErrFenced) {
+		return ledger.Receipt{}, err
+	} else if err != nil && c.doubtful[id] {
+		return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnknown, err)
+	} else if err != nil {
+		return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnavailable, err)
 	}
 	if seq, known := c.ids[id]; known {
 		return c.again(ctx, e, seq)
@@ -239,7 +237,7 @@ func (c *committer) stamp(r ledger.Record) ledger.Record {
 
 // publish makes one attempt.
 func (c *committer) publish(ctx context.Context, r ledger.Record, fence ledger.Seq) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.reader.patience)
 	defer cancel()
 	m := &nats.Msg{Subject: r.Subject, Header: nats.Header(maps.Clone(r.Header)), Data: r.Body}
 	m.Header[jetstream.ExpectedStreamHeader] = []string{Name}
@@ -278,6 +276,18 @@ func (c *committer) pause(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
+}
+
+// look settles what is in doubt, if anything is. It tries until it has looked or
+// ctx ends.
+func (c *committer) look(ctx context.Context) error {
+	for wait := firstWait; len(c.doubtful) > 0; wait = min(2*wait, longestWait) {
+		err := c.settle(ctx)
+		if err == nil || errors.Is(err, ledger.ErrFenced) || !c.pause(ctx, wait) {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle reads what follows the last event that we know of. It must be one of

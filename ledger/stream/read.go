@@ -22,6 +22,9 @@ type Reader struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
+	// patience bounds one question to the broker. It is answerTimeout but in
+	// tests of lost answers.
+	patience time.Duration
 
 	// life ends when the reader is closed or its connection is lost for good;
 	// the cause says which.
@@ -67,7 +70,7 @@ func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w: %w", Name, ledger.ErrOtherLedger, err)
 	}
-	r := &Reader{id: id, conn: nc, js: js, stream: s}
+	r := &Reader{id: id, conn: nc, js: js, stream: s, patience: answerTimeout}
 	r.life, r.end = context.WithCancelCause(context.Background())
 	nc.SetClosedHandler(func(*nats.Conn) { r.end(ledger.ErrUnavailable) })
 	return r, r.readStory(ctx)
@@ -118,7 +121,7 @@ func (r *Reader) why(ctx context.Context, err error) error {
 
 // Head implements [ledger.Reader].
 func (r *Reader) Head(ctx context.Context) (ledger.Seq, error) {
-	short, cancel := context.WithTimeout(ctx, answerTimeout)
+	short, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	info, err := r.stream.Info(short)
 	if err != nil {
@@ -129,7 +132,7 @@ func (r *Reader) Head(ctx context.Context) (ledger.Seq, error) {
 
 // get reads one record by its sequence.
 func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error) {
-	short, cancel := context.WithTimeout(ctx, answerTimeout)
+	short, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	m, err := r.stream.GetMsg(short, uint64(seq))
 	switch {
@@ -230,7 +233,7 @@ func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func
 }
 
 const (
-	// answerTimeout bounds one question to the broker.
+	// answerTimeout is how long one question waits for the broker's answer.
 	answerTimeout = 5 * time.Second
 	// pullMessages and pullBytes are what a consumer asks for at once. 500 to
 	// 5,000 messages are equally fast; fewer keep less in memory.
@@ -246,7 +249,7 @@ const (
 // messages makes an ordered consumer, which makes itself anew when the broker
 // loses it, and returns how many messages wait for it.
 func (r *Reader) messages(ctx context.Context, first ledger.Seq) (jetstream.MessagesContext, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	c, err := r.js.OrderedConsumer(ctx, Name, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(first), InactiveThreshold: idle,
