@@ -105,13 +105,13 @@ func admitBody(e *Event) error {
 	if b.Municipality != e.Subject.Municipality || b.Aggregate != e.Subject.Aggregate {
 		return fmt.Errorf("body of %q under subject %q: %w", clip(b.Municipality+"."+b.Aggregate), clip(e.Record.Subject), ErrMismatch)
 	}
-	if _, _, hop := hopOf(e.Kind()); (hop || e.Kind().Stage() == "alert") && !IsBatch(e.Subject) {
+	info, _ := e.Kind().info()
+	if (info.must|info.may)&fieldFlow != 0 && !IsBatch(e.Subject) {
 		return fmt.Errorf("aggregate %q is no batch of %s: %w", e.Subject.Aggregate, e.Subject.Municipality, ErrMismatch)
 	}
 	if home := homeOf(e.Kind()); home != "" && home != e.Subject.AggregateKey() {
 		return fmt.Errorf("it belongs to %s and not to %s: %w", home, clip(e.Subject.AggregateKey()), ErrMismatch)
 	}
-	info, _ := e.Kind().info()
 	must := info.must | fieldMunicipality | fieldAggregate
 	have := b.present()
 	if lacks := must &^ have; lacks != 0 {
@@ -209,7 +209,7 @@ func admitScope(e *Event) error {
 	if e.Content.Speaker == "" {
 		return nil
 	}
-	claim, _, ok := hopOf(e.Kind())
+	claim, _, ok := FlowByName(e.Content.Flow).HopOf(e.Kind())
 	switch {
 	case e.Content.Speaker == e.Author:
 		return fmt.Errorf("speaker repeats the author: %w", ErrMalformed)

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -10,7 +11,7 @@ import (
 // items are what was missing when it was raised, and what is still missing of
 // them is a question for the judgement.
 type Alert struct {
-	Stage     string
+	Hop       string // its stage
 	Side      Side
 	Due       time.Time
 	Reopen    uint32
@@ -25,34 +26,36 @@ type Alert struct {
 	RaisedAt  time.Time
 	Closed    Seq // 0 while it is open
 	ClosedAt  time.Time
-	Evidence  []Seq // what closed it
+	Evidence  []Seq     // what closed it
+	ProvedAt  time.Time // record time of the last of Evidence
 }
 
 // key is the identity of an alert within its batch.
 func (a *Alert) key() string {
-	return fmt.Sprintf("%s/%s/%d/%d", a.Stage, a.Side, a.Due.UnixNano(), a.Reopen)
+	return fmt.Sprintf("%s/%s/%d/%d", a.Hop, a.Side, a.Due.UnixNano(), a.Reopen)
 }
 
 // same reports whether both are about the same obligation.
-func (a *Alert) same(stage string, side Side, due time.Time) bool {
-	return a.Stage == stage && a.Side == side && a.Due.Equal(due)
+func (a *Alert) same(hop string, side Side, due time.Time) bool {
+	return a.Hop == hop && a.Side == side && a.Due.Equal(due)
 }
 
 // Open reports whether the alert has not been closed.
 func (a *Alert) Open() bool { return a.Closed == 0 }
 
 // LateBy returns how long after the due time the evidence came that closed the
-// alert, 0 while it is open or when the evidence was in time.
+// alert, 0 while it is open or when the evidence was in time. When the watchdog
+// noticed does not count.
 func (a *Alert) LateBy() time.Duration {
 	if a.Open() {
 		return 0
 	}
-	return max(0, a.ClosedAt.Sub(a.Due))
+	return max(0, a.ProvedAt.Sub(a.Due))
 }
 
 func raisedAlert(e *Event) Alert {
 	c := &e.Content
-	return Alert{Stage: c.Hop, Side: c.Side, Due: c.Due, Reopen: c.Reopen, Cause: c.Cause,
+	return Alert{Hop: c.Hop, Side: c.Side, Due: c.Due, Reopen: c.Reopen, Cause: c.Cause,
 		Items: c.Items, Towns: c.Towns, OwedBy: c.OwedBy, ClaimedBy: c.ClaimedBy,
 		ClaimedAt: c.ClaimedAt, Holder: c.Holder, Raised: e.Seq, RaisedAt: e.Time}
 }
@@ -65,8 +68,24 @@ func (b *Batch) closeAlert(e *Event) {
 		a := &b.Alerts[i]
 		if a.same(c.Hop, c.Side, c.Due) && a.Reopen == c.Reopen && a.Open() {
 			a.Closed, a.ClosedAt, a.Evidence = e.Seq, e.Time, c.Evidence
+			a.ProvedAt = b.SaidAt(c.Evidence, e.Time)
 		}
 	}
+}
+
+// SaidAt returns the record time of the last of the given words, and otherwise
+// when none of them is a word of the batch.
+func (b *Batch) SaidAt(words []Seq, otherwise time.Time) time.Time {
+	var at time.Time
+	for i := range b.Words {
+		if w := &b.Words[i]; slices.Contains(words, w.Seq) && w.Time.After(at) {
+			at = w.Time
+		}
+	}
+	if at.IsZero() {
+		return otherwise
+	}
+	return at
 }
 
 // Missing returns what is still missing of the items of an alert. An alert
@@ -76,7 +95,7 @@ func (b *Batch) closeAlert(e *Event) {
 func (j *Judgement) Missing(a *Alert) Items {
 	var owed Items
 	for i := range j.Obligations {
-		if o := &j.Obligations[i]; o.Stage == a.Stage && o.Side == a.Side {
+		if o := &j.Obligations[i]; o.Hop == a.Hop && o.Side == a.Side {
 			owed = owed.Union(o.Items)
 		}
 	}
@@ -96,12 +115,12 @@ type Decision struct {
 	Body        Body
 }
 
-// UnreadableStage stands in the place of the stage in an alert about a batch
+// UnreadableHop stands in the place of the hop in an alert about a batch
 // that cannot be judged.
-const UnreadableStage = "batch"
+const UnreadableHop = "batch"
 
 // Decide returns the alerts that have to be raised or closed at now: one
-// raised for every overdue obligation that has no open alert, one closed for
+// raised for every late obligation that has no open alert, one closed for
 // every open alert whose items are all accounted for. Applied and decided
 // again at the same moment, it returns nothing: two watchdogs raise one alert.
 func (j *Judgement) Decide(now time.Time) []Decision {
@@ -112,21 +131,21 @@ func (j *Judgement) Decide(now time.Time) []Decision {
 	var decisions []Decision
 	for i := range b.Alerts {
 		a := &b.Alerts[i]
-		if a.Open() && a.Stage != UnreadableStage && len(j.Missing(a)) == 0 {
+		if a.Open() && len(j.Missing(a)) == 0 {
 			decisions = append(decisions, j.decision(AlertClosed, a, j.evidence(a)))
 		}
 	}
 	for i := range j.Obligations {
 		o := &j.Obligations[i]
-		if !o.Overdue(now) {
+		if !o.Late(now) {
 			continue
 		}
-		a := Alert{Stage: o.Stage, Side: o.Side, Due: o.Due, Cause: o.Cause(), Items: o.Items,
+		a := Alert{Hop: o.Hop, Side: o.Side, Due: o.Due, Cause: o.Cause(), Items: o.Items,
 			Towns: j.Towns(o.Items), OwedBy: o.OwedBy, ClaimedBy: string(o.ClaimedBy),
 			ClaimedAt: o.ClaimedAt, Holder: o.Holder}
 		open := false
 		for n := range b.Alerts {
-			if b.Alerts[n].same(o.Stage, o.Side, o.Due) {
+			if b.Alerts[n].same(o.Hop, o.Side, o.Due) {
 				a.Reopen = b.Alerts[n].Reopen + 1
 				open = open || b.Alerts[n].Open()
 			}
@@ -150,11 +169,11 @@ func (j *Judgement) Decide(now time.Time) []Decision {
 func (j *Judgement) decideUnreadable() []Decision {
 	b := j.Batch
 	for i := range b.Alerts {
-		if b.Alerts[i].Stage == UnreadableStage {
+		if b.Alerts[i].Hop == UnreadableHop {
 			return nil
 		}
 	}
-	a := Alert{Stage: UnreadableStage, Due: b.UnreadableAt, Cause: Unreadable}
+	a := Alert{Hop: UnreadableHop, Due: b.UnreadableAt, Cause: Unreadable}
 	return []Decision{j.decision(AlertRaised, &a, []Seq{b.Unreadable})}
 }
 
@@ -165,7 +184,7 @@ func (j *Judgement) decision(kind Kind, a *Alert, evidence []Seq) Decision {
 		Head:        j.Batch.Head,
 		DocumentKey: a.key(),
 		Body: Body{
-			Flow: j.Batch.Flow.Name, Hop: a.Stage, Side: a.Side, Due: a.Due, Reopen: a.Reopen,
+			Flow: j.Batch.Flow.Name, Hop: a.Hop, Side: a.Side, Due: a.Due, Reopen: a.Reopen,
 			Cause: a.Cause, Items: a.Items, Count: uint32(a.Items.Count()), OwedBy: a.OwedBy,
 			ClaimedBy: a.ClaimedBy, ClaimedAt: a.ClaimedAt, Holder: a.Holder, Evidence: evidence,
 		},
@@ -196,7 +215,7 @@ func rangesOf(towns []Town) int {
 // evidence finds the events that account for the items of an alert: the words
 // that completed what was missing.
 func (j *Judgement) evidence(a *Alert) []Seq {
-	k := j.Batch.Flow.Hop(a.Stage)
+	k := j.Batch.Flow.Hop(a.Hop)
 	if k < 0 {
 		return []Seq{j.Batch.Head}
 	}
@@ -210,14 +229,25 @@ func (j *Judgement) evidence(a *Alert) []Seq {
 	}
 	var evidence []Seq
 	for _, l := range parts {
-		if len(l.items.Intersect(a.Items)) > 0 && len(evidence) < maxEvidence {
+		if len(l.items.Intersect(a.Items)) > 0 && l.seq > a.Raised && len(evidence) < maxEvidence {
 			evidence = append(evidence, l.seq)
 		}
 	}
-	if len(evidence) == 0 { // what was owed is owed no more, by any word since
-		evidence = []Seq{j.Batch.Head}
+	if len(evidence) == 0 { // a correction of what was acknowledged before
+		evidence = []Seq{j.lastWord(a.Hop)}
 	}
 	return evidence
+}
+
+// lastWord returns the last word about a hop that contradicts nothing, or the
+// head of the batch.
+func (j *Judgement) lastWord(hop string) Seq {
+	for i := len(j.Batch.Words) - 1; i >= 0; i-- {
+		if w := &j.Batch.Words[i]; w.Kind.Stage() == hop && !j.isAnomalous(w.Seq) {
+			return w.Seq
+		}
+	}
+	return j.Batch.Head
 }
 
 // maxEvidence bounds the references that one event carries.

@@ -8,8 +8,8 @@ import (
 // An Obligation is a word that is owed: by a side of a hop, about a set of
 // items, until a time. It is discharged by the word and by nothing else.
 type Obligation struct {
-	Stage string
-	Side  Side
+	Hop  string // its stage
+	Side Side
 	Deadline
 	Since     time.Time // when it began to run
 	Items     Items     // what the word is missing for
@@ -26,9 +26,9 @@ type Obligation struct {
 	Speaking bool
 }
 
-// Overdue reports whether somebody has to be told: the due time is past, or
+// Late reports whether somebody has to be told: the due time is past, or
 // the word that came contradicts what was said before.
-func (o *Obligation) Overdue(now time.Time) bool {
+func (o *Obligation) Late(now time.Time) bool {
 	return now.After(o.Due) || o.Contradiction != nil
 }
 
@@ -42,16 +42,16 @@ func (o *Obligation) Cause() Cause {
 
 // Due returns the obligations of a batch under rules, in the order of hops,
 // sides and due times. It is a pure function of what was said; whether one is
-// overdue is then a question of the clock: [Obligation.Overdue].
+// late is then a question of the clock: [Obligation.Late].
 func Due(b *Batch, rules Rules) []Obligation { return b.Judge(rules).Obligations }
 
 // Next returns the earliest due time that lies ahead of now, and false when
-// there is none. What is overdue at now is not ahead.
+// there is none. What is late at now is not ahead.
 func (j *Judgement) Next(now time.Time) (time.Time, bool) {
 	var next time.Time
 	for i := range j.Obligations {
 		o := &j.Obligations[i]
-		if !o.Overdue(now) && (next.IsZero() || o.Due.Before(next)) {
+		if !o.Late(now) && (next.IsZero() || o.Due.Before(next)) {
 			next = o.Due
 		}
 	}
@@ -87,7 +87,7 @@ func (j *Judgement) owe() {
 		j.describe(&j.Obligations[i], custody)
 	}
 	slices.SortStableFunc(j.Obligations, func(a, b Obligation) int {
-		if d := j.Batch.Flow.Hop(a.Stage) - j.Batch.Flow.Hop(b.Stage); d != 0 {
+		if d := j.Batch.Flow.Hop(a.Hop) - j.Batch.Flow.Hop(b.Hop); d != 0 {
 			return d
 		}
 		if d := int(a.Side) - int(b.Side); d != 0 {
@@ -123,7 +123,7 @@ func (j *Judgement) oweSide(k int, side Side, passed layers, done Items) {
 			continue
 		}
 		due, _ := j.Rules.Deadline(stage, side, l.at)
-		j.addObligation(Obligation{Stage: stage, Side: side, Deadline: due, Since: l.at, Items: missing})
+		j.addObligation(Obligation{Hop: stage, Side: side, Deadline: due, Since: l.at, Items: missing})
 	}
 }
 
@@ -131,7 +131,7 @@ func (j *Judgement) oweSide(k int, side Side, passed layers, done Items) {
 func (j *Judgement) addObligation(o Obligation) {
 	for i := range j.Obligations {
 		p := &j.Obligations[i]
-		if p.Stage == o.Stage && p.Side == o.Side && p.Due.Equal(o.Due) {
+		if p.Hop == o.Hop && p.Side == o.Side && p.Due.Equal(o.Due) {
 			p.Items = p.Items.Union(o.Items)
 			if o.Since.Before(p.Since) {
 				p.Since = o.Since
@@ -142,33 +142,78 @@ func (j *Judgement) addObligation(o Obligation) {
 	j.Obligations = append(j.Obligations, o)
 }
 
-// oweCorrections ties contradictions to the obligations that they leave open,
-// and opens one, due at once, for words about items that cannot be theirs.
+// oweCorrections ties contradictions to the obligations that they leave open.
+// One that leaves none open, because it came after the discharge or is about
+// items that cannot be its speaker's, opens an obligation of its own: the speaker
+// owes a correction, at once.
 func (j *Judgement) oweCorrections() {
+	open := len(j.Obligations) // those that were owed anyway
 	for i := range j.Anomalies {
 		a := &j.Anomalies[i]
-		switch a.Code {
-		case RootMismatch, CountMismatch, Disputed:
-			for n := range j.Obligations {
-				o := &j.Obligations[n]
-				if o.Stage == a.Stage && o.Side != ClaimSide && len(o.Items.Intersect(a.Items)) > 0 {
-					o.Contradiction = a
-				}
+		if !a.Code.contradicts() || j.corrected(a) {
+			continue
+		}
+		tied := false
+		for n := range open {
+			o := &j.Obligations[n]
+			if a.Code.spoils() && o.Hop == a.Hop && o.Side != ClaimSide && len(o.Items.Intersect(a.Items)) > 0 {
+				o.Contradiction, tied = a, true
 			}
-		case UnknownItems, SecondUpload:
-			side := AcknowledgementSide
-			if a.By.Role() == j.Batch.Flow.Hops[j.Batch.Flow.Hop(a.Stage)].From {
-				side = ClaimSide
-			}
-			j.addObligation(Obligation{Stage: a.Stage, Side: side, Deadline: Deadline{Due: a.At},
-				Since: a.At, Items: a.Items, OwedBy: string(a.By), Contradiction: a})
+		}
+		if tied {
+			continue
+		}
+		side := AcknowledgementSide
+		if h, _, _ := j.Batch.Flow.HopOf(a.kind); a.kind == h.Claim {
+			side = ClaimSide
+		}
+		j.addObligation(Obligation{Hop: a.Hop, Side: side, Deadline: Deadline{Due: a.At},
+			Since: a.At, Items: a.Items, OwedBy: string(a.By), Contradiction: a})
+	}
+}
+
+// spoils reports whether an anomaly is a word that came in place of the one that
+// is owed.
+func (c AnomalyCode) spoils() bool { return c == RootMismatch || c == CountMismatch || c == Disputed }
+
+// contradicts reports whether an anomaly needs an answer of its own. The others
+// leave the obligation open that they fail to discharge, and its due time
+// alerts.
+func (c AnomalyCode) contradicts() bool {
+	return c.spoils() || c == UnknownItems || c == SecondUpload
+}
+
+// corrected reports whether a contradiction has had its answer: its speaker has
+// since said the same kind of word about the items without contradiction. A
+// dispute is answered as well by an acknowledgement with the root that the
+// dispute asks for, or by the municipality's confirmation.
+func (j *Judgement) corrected(a *Anomaly) bool {
+	hop, _, _ := j.Batch.Flow.HopOf(a.kind)
+	for i := range j.Batch.Words {
+		w := &j.Batch.Words[i]
+		if j.isAnomalous(w.Seq) {
+			continue
+		}
+		covers := len(a.Items.Minus(w.Items)) == 0 || len(w.Items) == 0 || a.Code == UnknownItems
+		later := w.Speaker == a.By && w.Seq > a.Said
+		switch {
+		case w.Kind == a.kind && later && covers,
+			a.Code == Disputed && w.Kind == hop.Confirm && later && covers,
+			a.Code == Disputed && w.Kind == hop.Ack && covers && !w.Root.IsZero() && w.Root == a.root:
+			return true
 		}
 	}
+	return false
+}
+
+// isAnomalous reports whether a word contradicts anything.
+func (j *Judgement) isAnomalous(seq Seq) bool {
+	return slices.ContainsFunc(j.Anomalies, func(a Anomaly) bool { return a.Said == seq && a.Code.contradicts() })
 }
 
 // describe fills in who owes, who claims and who holds.
 func (j *Judgement) describe(o *Obligation, custody []Items) {
-	k := j.Batch.Flow.Hop(o.Stage)
+	k := j.Batch.Flow.Hop(o.Hop)
 	h := &j.Hops[k]
 	o.ClaimedBy, o.ClaimedAt = h.Claimant, h.ClaimedAt
 	first := Items{{o.Items[0].First, o.Items[0].First}}

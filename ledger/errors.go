@@ -26,10 +26,6 @@ var (
 	// key that the event names.
 	ErrSignature error = refusal("signature does not verify")
 
-	// ErrID is returned when the event id is not the one that ledger,
-	// author, aggregate, kind and document key give.
-	ErrID error = refusal("event id does not belong to this event")
-
 	// ErrScope is returned when the author or speaker may not say this kind
 	// for this municipality.
 	ErrScope error = refusal("party may not say this")

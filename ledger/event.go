@@ -109,7 +109,7 @@ func (s Subject) AggregateKey() string { return s.Municipality + "." + s.Aggrega
 func IsBatch(s Subject) bool {
 	rest, ok := strings.CutPrefix(s.Aggregate, s.Municipality+"-")
 	date, number, ok2 := strings.Cut(rest, "-")
-	if !ok || !ok2 || len(number) < 4 || strings.Trim(number, "0123456789") != "" {
+	if !ok || !ok2 || len(number) != 4 || number == "0000" || strings.Trim(number, "0123456789") != "" {
 		return false
 	}
 	_, err := time.Parse("20060102", date)

@@ -60,10 +60,14 @@ func (f *Flow) Hop(stage string) int {
 	return -1
 }
 
-// hopOf returns the hop that k is a word about, and its place.
-func hopOf(k Kind) (Hop, int, bool) {
-	for i, h := range NotificationCard.Hops {
-		if k == h.Claim || k == h.Ack || (k != 0 && (k == h.Confirm || k == h.Dispute)) {
+// HopOf returns the hop that k is a word about, and its place; false when k is
+// no word of the flow. It may be asked of a nil flow.
+func (f *Flow) HopOf(k Kind) (h Hop, place int, ok bool) {
+	if f == nil || k == 0 {
+		return Hop{}, 0, false
+	}
+	for i, h := range f.Hops {
+		if k == h.Claim || k == h.Ack || k == h.Confirm || k == h.Dispute {
 			return h, i, true
 		}
 	}
@@ -143,7 +147,7 @@ func (c *Cause) UnmarshalText(text []byte) error {
 //	recomputed by the sender against its own manifest 4
 //	written down by another                           2, or 3 for a stamped receipt with a count
 func maxGrade(e *Event) Grade {
-	h, _, _ := hopOf(e.Kind())
+	h, _, _ := FlowByName(e.Content.Flow).HopOf(e.Kind())
 	switch {
 	case e.Kind() == h.Claim:
 		return SelfAsserted

@@ -70,28 +70,26 @@ type Batch struct {
 // what is unknown marks its batch as not judged. It returns the batch that the
 // record belongs to, nil when it belongs to none.
 func (s *State) Apply(r Record) *Batch {
-	s.Head = r.Seq
 	e, err := Decode(r)
+	e.Record = r
+	return s.ApplyDecoded(&e, err)
+}
+
+// ApplyDecoded is [State.Apply] for a record that was decoded already: err is
+// what [Decode] said. It keeps nothing of e but immutable parts.
+func (s *State) ApplyDecoded(e *Event, err error) *Batch {
+	s.Head = e.Seq
 	switch {
 	case errors.Is(err, ErrUnknownKind) && IsBatch(e.Subject):
-		b := s.batch(e.Subject, r.Seq)
-		if b.Unreadable == 0 {
-			b.Unreadable, b.UnreadableAt = r.Seq, e.Time
-		}
+		b := s.batch(e.Subject, e.Seq)
+		b.unread(e)
 		return b
 	case errors.Is(err, ErrUnknownKind):
 		return nil
 	case err != nil:
-		s.Quarantine = append(s.Quarantine, Quarantined{r.Seq, clip(r.Subject), err})
+		s.Quarantine = append(s.Quarantine, Quarantined{e.Seq, clip(e.Record.Subject), err})
 		return nil
 	}
-	return s.ApplyEvent(&e)
-}
-
-// ApplyEvent is [State.Apply] for a record that was decoded already. It keeps
-// nothing of e but immutable parts.
-func (s *State) ApplyEvent(e *Event) *Batch {
-	s.Head = e.Seq
 	if e.Kind() == LedgerOpened {
 		s.Ledger, s.Story = e.Content.Ledger, e.Content.Story
 	}
@@ -148,12 +146,22 @@ func (s *State) party(p Party) Party {
 	return p
 }
 
+// unread marks the batch as not judged.
+func (b *Batch) unread(e *Event) {
+	if b.Unreadable == 0 {
+		b.Unreadable, b.UnreadableAt = e.Seq, e.Time
+	}
+}
+
 // hear records a word of a hop.
 func (b *Batch) hear(s *State, e *Event) {
-	if _, _, ok := hopOf(e.Kind()); !ok {
+	c := &e.Content
+	flow := FlowByName(c.Flow)
+	if _, _, ok := flow.HopOf(e.Kind()); !ok || (len(b.Words) > 0 && flow != b.Flow) {
+		b.unread(e) // a flow of a later version, or two flows in one batch
 		return
 	}
-	c := &e.Content
+	b.Flow = flow
 	w := Word{
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind(), Author: s.party(e.Author), Speaker: s.party(e.Speaker()),
 		Items: b.share(c.Items), Root: c.Root, Count: c.Count, Basis: c.Basis, Grade: gradeOf(e),

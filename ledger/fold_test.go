@@ -111,6 +111,7 @@ func (s *story) word(party, rest string) {
 		s.t.Fatalf("%s %s: %v", party, rest, err)
 	}
 	e := s.event(ledger.Party(party), kind)
+	e.Content.Flow = ledger.NotificationCard.Name
 	for _, f := range fields[1:] {
 		key, value, _ := strings.Cut(f, "=")
 		s.field(&e.Content, key, value)
@@ -118,7 +119,7 @@ func (s *story) word(party, rest string) {
 	if e.Content.Count == 0 {
 		e.Content.Count = uint32(e.Content.Items.Count())
 	}
-	s.state.ApplyEvent(&e)
+	s.state.ApplyDecoded(&e, nil)
 }
 
 func (s *story) event(party ledger.Party, kind ledger.Kind) ledger.Event {
@@ -138,6 +139,8 @@ func (s *story) field(b *ledger.Body, key, value string) {
 		}
 	case "count":
 		fmt.Sscan(value, &b.Count)
+	case "flow":
+		b.Flow = value
 	case "root":
 		b.Root[0] = value[0]
 	case "basis":
@@ -195,10 +198,10 @@ func (s *story) judge() {
 		if o.Speaking {
 			flags += " speaking"
 		}
-		if o.Overdue(s.now) {
-			flags += " OVERDUE"
+		if o.Late(s.now) {
+			flags += " LATE"
 		}
-		s.printf("owed: %s %s of %s by %s, due %s%s", o.Stage, o.Side, o.Items, o.OwedBy, o.Due.In(ledger.JST).Format("01-02 15:04"), flags)
+		s.printf("owed: %s %s of %s by %s, due %s%s", o.Hop, o.Side, o.Items, o.OwedBy, o.Due.In(ledger.JST).Format("01-02 15:04"), flags)
 	}
 	for k := range j.Hops {
 		if h := &j.Hops[k]; len(h.InHouse) > 0 {
@@ -209,7 +212,7 @@ func (s *story) judge() {
 		}
 	}
 	for _, a := range j.Anomalies {
-		s.printf("anomaly: %s at %s, event %d against %d, items %s, have %d want %d", a.Code, a.Stage, a.Said, a.Other, a.Items, a.Have, a.Want)
+		s.printf("anomaly: %s at %s, event %d against %d, items %s, have %d want %d", a.Code, a.Hop, a.Said, a.Other, a.Items, a.Have, a.Want)
 	}
 }
 
@@ -221,7 +224,7 @@ func (s *story) decide() {
 			d.Subject.Kind, b.Hop, b.Side, b.Cause, b.Count, b.Items, b.OwedBy, b.ClaimedBy, b.Holder, len(b.Towns), b.Evidence)
 		e := s.event("watchdog", d.Subject.Kind)
 		e.Content = b
-		s.state.ApplyEvent(&e)
+		s.state.ApplyDecoded(&e, nil)
 	}
 	if len(decisions) == 0 {
 		s.printf("nothing")

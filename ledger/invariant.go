@@ -60,7 +60,7 @@ func (j *Judgement) checkObligations() error {
 	seen := make(map[string]bool)
 	for i := range j.Obligations {
 		o := &j.Obligations[i]
-		key := (&Alert{Stage: o.Stage, Side: o.Side, Due: o.Due}).key()
+		key := (&Alert{Hop: o.Hop, Side: o.Side, Due: o.Due}).key()
 		switch {
 		case len(o.Items) == 0:
 			return fmt.Errorf("I4: obligation %s is about nothing", key)

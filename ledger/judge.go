@@ -77,14 +77,17 @@ func (l *layers) add(w *Word, items Items, sum *Items) bool {
 // be what it says. It is recorded, shown and alerted, never refused.
 type Anomaly struct {
 	Code  AnomalyCode
-	Stage string
-	Said  Seq // the word that contradicts
-	Other Seq // the word that it contradicts, 0 for none
+	Hop   string // its stage
+	Said  Seq    // the word that contradicts
+	Other Seq    // the word that it contradicts, 0 for none
 	By    Party
 	At    time.Time
 	Items Items  // the items that it is about
 	Have  uint32 // the number that was said, for counts
 	Want  uint32 // the number that was claimed, for counts
+
+	kind Kind // of the word
+	root Root // of the word
 }
 
 // AnomalyCode names a sort of anomaly in screens and JSON.
@@ -156,8 +159,8 @@ func (j *Judgement) declare() {
 
 func (j *Judgement) anomaly(code AnomalyCode, w *Word, other Seq, items Items) *Anomaly {
 	stage := w.Kind.Stage()
-	j.Anomalies = append(j.Anomalies, Anomaly{Code: code, Stage: stage, Said: w.Seq, Other: other,
-		By: w.Speaker, At: w.Time, Items: items, Have: w.Count})
+	j.Anomalies = append(j.Anomalies, Anomaly{Code: code, Hop: stage, Said: w.Seq, Other: other,
+		By: w.Speaker, At: w.Time, Items: items, Have: w.Count, kind: w.Kind, root: w.Root})
 	return &j.Anomalies[len(j.Anomalies)-1]
 }
 
@@ -445,7 +448,7 @@ func (j *Judgement) checkCustody() {
 		}
 		for _, c := range h.claims {
 			if missing := c.items.Minus(before.Acknowledged); len(missing) > 0 {
-				j.Anomalies = append(j.Anomalies, Anomaly{Code: NotHeld, Stage: h.Hop.Stage, Said: c.seq,
+				j.Anomalies = append(j.Anomalies, Anomaly{Code: NotHeld, Hop: h.Hop.Stage, Said: c.seq,
 					By: c.by, At: c.at, Items: missing})
 			}
 		}

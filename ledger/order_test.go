@@ -107,7 +107,7 @@ func interleave(t *rapid.T, speeches []speech, check func(*ledger.Batch)) *ledge
 		e := ledger.Event{Record: ledger.Record{Seq: seq}, Author: speeches[i].party, Time: now, Content: speeches[i].words[at[i]],
 			Subject: ledger.Subject{Municipality: "131229", Aggregate: batchID, Kind: speeches[i].kinds[at[i]]}}
 		at[i]++
-		b := state.ApplyEvent(&e)
+		b := state.ApplyDecoded(&e, nil)
 		if check != nil {
 			check(b)
 		}
@@ -122,7 +122,7 @@ func outcome(j *ledger.Judgement) string {
 	}
 	for i := range j.Obligations {
 		o := &j.Obligations[i]
-		fmt.Fprintf(&s, "\n%s %s %s due %s contradicted %t", o.Stage, o.Side, o.Items, o.Due.In(ledger.JST), o.Contradiction != nil)
+		fmt.Fprintf(&s, "\n%s %s %s due %s contradicted %t", o.Hop, o.Side, o.Items, o.Due.In(ledger.JST), o.Contradiction != nil)
 	}
 	return s.String()
 }

@@ -74,34 +74,35 @@ func (e *remoteError) Unwrap() error { return e.is }
 
 // wireReceipt is a receipt in JSON.
 type wireReceipt struct {
-	Ledger    string    `json:"ledger"`
-	Seq       Seq       `json:"seq"`
-	Time      time.Time `json:"time"`
-	ID        string    `json:"id"`
-	Duplicate bool      `json:"duplicate"`
+	Ledger    string `json:"ledger"`
+	Seq       Seq    `json:"seq"`
+	Time      string `json:"time"`
+	ID        string `json:"id"`
+	Duplicate bool   `json:"duplicate"`
 }
 
 // MarshalJSON writes {"ledger","seq","time","id","duplicate"}: ids in hex, the
-// record time in RFC 3339.
+// record time as [TimeFormat].
 func (r Receipt) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wireReceipt{r.Ledger.String(), r.Seq, r.Time, r.ID.String(), r.Duplicate})
+	return json.Marshal(wireReceipt{r.Ledger.String(), r.Seq, r.Time.UTC().Format(TimeFormat), r.ID.String(), r.Duplicate})
 }
 
-// UnmarshalJSON is the inverse of MarshalJSON. It returns an error when an id is
-// not one.
+// UnmarshalJSON is the inverse of MarshalJSON. It returns an error when an id or
+// the time is not one, and when there is no sequence.
 func (r *Receipt) UnmarshalJSON(text []byte) error {
 	var w wireReceipt
 	if err := json.Unmarshal(text, &w); err != nil {
 		return fmt.Errorf("read receipt: %w", err)
 	}
-	of, err := ParseLedgerID(w.Ledger)
-	if err != nil {
+	of, badLedger := ParseLedgerID(w.Ledger)
+	id, badID := ParseID(w.ID)
+	at, badTime := time.Parse(TimeFormat, w.Time)
+	if err := errors.Join(badLedger, badID, badTime); err != nil {
 		return fmt.Errorf("read receipt: %w", err)
 	}
-	id, err := ParseID(w.ID)
-	if err != nil {
-		return fmt.Errorf("read receipt: %w", err)
+	if w.Seq == 0 {
+		return errors.New("read receipt: it has no sequence")
 	}
-	*r = Receipt{Ledger: of, Seq: w.Seq, Time: w.Time, ID: id, Duplicate: w.Duplicate}
+	*r = Receipt{Ledger: of, Seq: w.Seq, Time: at, ID: id, Duplicate: w.Duplicate}
 	return nil
 }

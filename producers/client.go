@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,36 +27,64 @@ const (
 	errorHeader     = "Nats-Service-Error"
 )
 
-// answerTimeout is how long one attempt waits for the gate. Longer than the
-// gate waits for its broker, so that the gate's answer has the time to come.
-const answerTimeout = 15 * time.Second
+const (
+	// answerTimeout is how long one attempt waits for the gate. Longer than the
+	// gate waits for its log, so that the gate's answer has the time to come.
+	answerTimeout = 15 * time.Second
+	// askAgain is how often Dial asks while a broker is there and its gate is
+	// not yet.
+	askAgain = 50 * time.Millisecond
+)
 
 // A Client is an [Appender] over the gate of a ledger in another process. It
-// connects again by itself for as long as it is open.
+// connects again by itself for as long as it is open. It is safe for use by
+// several goroutines.
 type Client struct {
 	conn *nats.Conn
 	id   ledger.LedgerID
+
+	mu      sync.Mutex
+	waiting map[*request]struct{}
+}
+
+// A request waits for the gate's answer.
+type request struct {
+	subject string
+	cancel  context.CancelCauseFunc
 }
 
 // Dial connects to a gate and asks which ledger it serves. The error is an
-// [ledger.ErrUnavailable] when nobody answers.
+// [ledger.ErrUnavailable] when no broker is there, or no gate answers within 15
+// seconds.
 func Dial(ctx context.Context, url string) (*Client, error) {
-	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.Name("todoke producer"), nats.ReconnectBufSize(-1))
+	c := &Client{waiting: make(map[*request]struct{})}
+	conn, err := nats.Connect(url, nats.Name("todoke producer"), nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1), // what cannot be sent now is refused now
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.denied(err) }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to gate: %w: %w", ledger.ErrUnavailable, err)
 	}
-	c := &Client{conn: conn}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	m, err := conn.RequestWithContext(ctx, gateWhoami, nil)
-	if err == nil {
-		c.id, err = ledger.ParseLedgerID(string(m.Data))
-	}
-	if err != nil {
+	c.conn = conn
+	if c.id, err = c.whoami(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("ask gate for its ledger: %w: %w", ledger.ErrUnavailable, err)
 	}
 	return c, nil
+}
+
+// whoami asks until somebody answers.
+func (c *Client) whoami(ctx context.Context) (ledger.LedgerID, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	for {
+		m, err := c.conn.RequestWithContext(ctx, gateWhoami, nil)
+		if err == nil {
+			return ledger.ParseLedgerID(string(m.Data))
+		}
+		if !errors.Is(err, nats.ErrNoResponders) || !pause(ctx, askAgain) {
+			return ledger.LedgerID{}, err
+		}
+	}
 }
 
 // ID implements [Appender].
@@ -70,16 +100,16 @@ func (c *Client) Close() error {
 // received the request, is an outcome; everything else is
 // [ledger.ErrUnknown].
 func (c *Client) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	m := &nats.Msg{Header: nats.Header(r.Header), Data: r.Body,
-		Subject: gatePrefix + r.Header.Get(ledger.HeaderParty) + "." + strings.TrimPrefix(r.Subject, ledger.SubjectPrefix)}
-	reply, err := c.conn.RequestMsgWithContext(ctx, m)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
-		return ledger.Receipt{}, fmt.Errorf("send event to gate: %w: %w", ledger.ErrUnavailable, err)
-	case err != nil:
-		return ledger.Receipt{}, fmt.Errorf("send event to gate: %w: %w", ledger.ErrUnknown, err)
+	party, err := ledger.ParseParty(r.Header.Get(ledger.HeaderParty))
+	if err != nil {
+		return ledger.Receipt{}, fmt.Errorf("%v: %w", err, ledger.ErrMalformed)
+	}
+	reply, err := c.ask(ctx, &nats.Msg{
+		Subject: gatePrefix + string(party) + "." + strings.TrimPrefix(r.Subject, ledger.SubjectPrefix),
+		Header:  nats.Header(r.Header), Data: r.Body,
+	})
+	if err != nil {
+		return ledger.Receipt{}, fmt.Errorf("send event to gate: %w: %w", meaning(err), err)
 	}
 	if code := reply.Header.Get(errorCodeHeader); code != "" {
 		return ledger.Receipt{}, ledger.FromCode(code, reply.Header.Get(errorHeader))
@@ -89,4 +119,55 @@ func (c *Client) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, e
 		return ledger.Receipt{}, fmt.Errorf("read the gate's answer: %w: %w", ledger.ErrUnknown, err)
 	}
 	return receipt, nil
+}
+
+// ask sends a request and waits for the answer, or for the broker to say that
+// this client may not send it.
+func (c *Client) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	ctx, timeout := context.WithTimeout(ctx, answerTimeout)
+	defer timeout()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &request{m.Subject, cancel}
+	c.mu.Lock()
+	c.waiting[w] = struct{}{}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.waiting, w)
+		c.mu.Unlock()
+	}()
+	reply, err := c.conn.RequestMsgWithContext(ctx, m)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return reply, err
+}
+
+// denied wakes those whose request the broker did not pass on. It says so beside
+// the request and names only the subject.
+func (c *Client) denied(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for w := range c.waiting {
+		if strings.Contains(err.Error(), strconv.Quote(w.subject)) {
+			w.cancel(err)
+		}
+	}
+}
+
+// meaning returns which outcome an error of the connection is.
+func meaning(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return ledger.ErrTooLarge
+	case errors.Is(err, nats.ErrBadSubject):
+		return ledger.ErrMalformed
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrPermissionViolation):
+		return ledger.ErrUnavailable
+	}
+	return ledger.ErrUnknown
 }

@@ -53,7 +53,7 @@ func (c *Custody) Alerts() []AlertRow {
 }
 
 func alertRow(j *ledger.Judgement, a *ledger.Alert) AlertRow {
-	row := AlertRow{Municipality: j.Batch.Municipality, Batch: j.Batch.ID, Hop: a.Stage, Side: a.Side, Cause: a.Cause,
+	row := AlertRow{Municipality: j.Batch.Municipality, Batch: j.Batch.ID, Hop: a.Hop, Side: a.Side, Cause: a.Cause,
 		Open: a.Open(), OwedBy: a.OwedBy, ClaimedBy: a.ClaimedBy, Holder: a.Holder,
 		Items: a.Items, Count: a.Items.Count(), ClaimedAt: moment(a.ClaimedAt), Due: a.Due,
 		RaisedAt: a.RaisedAt, Raised: a.Raised, ClosedAt: moment(a.ClosedAt), Closed: a.Closed,
@@ -64,7 +64,7 @@ func alertRow(j *ledger.Judgement, a *ledger.Alert) AlertRow {
 		row.Towns = townRows(j.Towns(row.Missing))
 	}
 	for i := range j.Obligations {
-		if o := &j.Obligations[i]; o.Stage == a.Stage && o.Side == a.Side && o.Due.Equal(a.Due) {
+		if o := &j.Obligations[i]; o.Hop == a.Hop && o.Side == a.Side && o.Due.Equal(a.Due) {
 			row.Speaking = o.Speaking
 		}
 	}

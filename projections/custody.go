@@ -18,21 +18,17 @@ type Custody struct {
 
 // Apply implements [View].
 func (c *Custody) Apply(e *ledger.Event, err error) {
-	if err != nil {
-		c.state.Apply(e.Record)
-		return
-	}
-	if c.rules.Apply(*e) != nil {
+	if err == nil && c.rules.Apply(*e) != nil {
 		c.BadPacks++
 	}
-	c.state.ApplyEvent(e)
+	c.state.ApplyDecoded(e, err)
 }
 
 // State returns what was said. The caller must not change it.
 func (c *Custody) State() *ledger.State { return &c.state }
 
 // Judge returns the judgement of a batch under the rules that it pinned.
-func (c *Custody) Judge(b *ledger.Batch) *ledger.Judgement { return b.Judge(c.rules.At(b.First)) }
+func (c *Custody) Judge(b *ledger.Batch) *ledger.Judgement { return b.Judge(c.rules.Of(b)) }
 
 // A Status says in one word how a batch or a hop stands.
 type Status string
@@ -41,7 +37,7 @@ type Status string
 const (
 	Complete     Status = "complete"     // every watched word has come
 	Waiting      Status = "waiting"      // a word is owed and not yet due
-	Overdue      Status = "overdue"      // a word is owed and past due
+	Late         Status = "late"         // a word is owed and past due
 	Contradicted Status = "contradicted" // a word came and contradicts another
 	Unreadable   Status = "unreadable"   // not judged
 	NotObserved  Status = "not-observed" // nobody here watches it
@@ -55,14 +51,14 @@ type BatchRow struct {
 	Flow         string     `json:"flow"`
 	Rules        string     `json:"rules"`
 	Items        int        `json:"items"`
-	Stage        string     `json:"stage"`  // of the last word
+	Hop          string     `json:"hop"`    // of the last word
 	Status       Status     `json:"status"` // the worst of its hops
 	Missing      int        `json:"missing"`
 	Holder       string     `json:"holder"` // of the largest part
 	Due          *time.Time `json:"due,omitempty"`
 	Provisional  bool       `json:"provisional,omitempty"` // Due rests on a calendar that is not official yet
 	OpenAlerts   int        `json:"open_alerts"`
-	Anomalies    int        `json:"anomalies"`
+	AnomalyCount int        `json:"anomaly_count"`
 	Events       int        `json:"events"`
 	First        ledger.Seq `json:"first_seq"`
 	Last         ledger.Seq `json:"last_seq"`
@@ -75,13 +71,13 @@ type BatchDetail struct {
 	Towns     []TownRow    `json:"towns"`
 	Custody   []HolderRow  `json:"custody"`
 	Hops      []HopRow     `json:"hops"`
-	Anomalies []AnomalyRow `json:"anomaly_list"`
+	Anomalies []AnomalyRow `json:"anomalies"`
 	Alerts    []AlertRow   `json:"alerts"`
 }
 
 // A HopRow is one hop: what is said, and what is.
 type HopRow struct {
-	Stage          string       `json:"stage"`
+	Hop            string       `json:"hop"`
 	From           string       `json:"from"`
 	To             string       `json:"to"`
 	Status         Status       `json:"status"`
@@ -105,6 +101,7 @@ type OwedRow struct {
 	By          string       `json:"by"`
 	Items       ledger.Items `json:"items"`
 	Count       int          `json:"count"`
+	Towns       []TownRow    `json:"towns"` // of Items
 	Since       time.Time    `json:"since"`
 	Due         time.Time    `json:"due"`
 	Provisional bool         `json:"provisional,omitempty"`
@@ -130,7 +127,7 @@ type HolderRow struct {
 // An AnomalyRow is one contradiction.
 type AnomalyRow struct {
 	Code  ledger.AnomalyCode `json:"code"`
-	Stage string             `json:"stage"`
+	Hop   string             `json:"hop"`
 	By    string             `json:"by"`
 	At    time.Time          `json:"at"`
 	Said  ledger.Seq         `json:"said_seq"`
@@ -169,7 +166,7 @@ func (c *Custody) Detail(municipality, batch string, now time.Time) (BatchDetail
 		d.Hops = append(d.Hops, hopRow(j, k, now))
 	}
 	for _, a := range j.Anomalies {
-		d.Anomalies = append(d.Anomalies, AnomalyRow{a.Code, a.Stage, string(a.By), a.At, a.Said, a.Other, a.Items, a.Have, a.Want})
+		d.Anomalies = append(d.Anomalies, AnomalyRow{a.Code, a.Hop, string(a.By), a.At, a.Said, a.Other, a.Items, a.Have, a.Want})
 	}
 	for i := range b.Alerts {
 		d.Alerts = append(d.Alerts, alertRow(j, &b.Alerts[i]))
@@ -180,10 +177,10 @@ func (c *Custody) Detail(municipality, batch string, now time.Time) (BatchDetail
 func batchRow(j *ledger.Judgement, now time.Time) BatchRow {
 	b := j.Batch
 	row := BatchRow{Municipality: b.Municipality, Batch: b.ID, Flow: b.Flow.Name, Rules: j.Rules.Version(),
-		Items: j.Items.Count(), Status: Complete, Anomalies: len(j.Anomalies),
+		Items: j.Items.Count(), Status: Complete, AnomalyCount: len(j.Anomalies),
 		Events: b.Events, First: b.First, Last: b.Head}
 	if n := len(b.Words); n > 0 {
-		row.Stage = b.Words[n-1].Kind.Stage()
+		row.Hop = b.Words[n-1].Kind.Stage()
 	}
 	if b.Unreadable != 0 {
 		row.Status = Unreadable
@@ -214,7 +211,7 @@ func batchRow(j *ledger.Judgement, now time.Time) BatchRow {
 
 func hopRow(j *ledger.Judgement, k int, now time.Time) HopRow {
 	h := &j.Hops[k]
-	row := HopRow{Stage: h.Hop.Stage, From: string(h.Hop.From), To: string(h.Hop.To), Status: NotReached,
+	row := HopRow{Hop: h.Hop.Stage, From: string(h.Hop.From), To: string(h.Hop.To), Status: NotReached,
 		Claimed: h.Claimed.Count(), ClaimedBy: string(h.Claimant), ClaimedAt: moment(h.ClaimedAt),
 		Acknowledged: h.Acknowledged.Count(), AcknowledgedBy: string(h.Acknowledger),
 		InHouse: h.InHouse.Count(), Basis: h.Basis, Grade: h.Grade, Owed: []OwedRow{}}
@@ -226,13 +223,13 @@ func hopRow(j *ledger.Judgement, k int, now time.Time) HopRow {
 	}
 	for i := range j.Obligations {
 		o := &j.Obligations[i]
-		if o.Stage != h.Hop.Stage {
+		if o.Hop != h.Hop.Stage {
 			continue
 		}
 		status := owedStatus(o, now)
 		row.Status = worse(row.Status, status)
 		row.Missing = row.Missing.Union(o.Items)
-		row.Owed = append(row.Owed, OwedRow{Side: o.Side, By: o.OwedBy, Items: o.Items, Count: o.Items.Count(),
+		row.Owed = append(row.Owed, OwedRow{Side: o.Side, By: o.OwedBy, Items: o.Items, Count: o.Items.Count(), Towns: townRows(j.Towns(o.Items)),
 			Since: o.Since, Due: o.Due, Provisional: o.Provisional, Status: status, Speaking: o.Speaking, Holder: o.Holder})
 	}
 	row.MissingCount = row.Missing.Count()
@@ -244,15 +241,15 @@ func owedStatus(o *ledger.Obligation, now time.Time) Status {
 	switch {
 	case o.Contradiction != nil:
 		return Contradicted
-	case o.Overdue(now):
-		return Overdue
+	case o.Late(now):
+		return Late
 	}
 	return Waiting
 }
 
 // worse returns the status that an operator has to hear of first.
 func worse(a, b Status) Status {
-	for _, s := range []Status{Unreadable, Contradicted, Overdue, Waiting} {
+	for _, s := range []Status{Unreadable, Contradicted, Late, Waiting} {
 		if a == s || b == s {
 			return s
 		}

@@ -63,7 +63,7 @@ func TestCustodySaysWhatIsSaidAndWhatIs(t *testing.T) {
 		t.Fatal("the batch is not there")
 	}
 	h := d.Hops[1]
-	if h.Stage != "import" || h.Claimed != 100 || h.Acknowledged != 55 || h.Missing.String() != "56-100" || h.Status != projections.Waiting {
+	if h.Hop != "import" || h.Claimed != 100 || h.Acknowledged != 55 || h.Missing.String() != "56-100" || h.Status != projections.Waiting {
 		t.Errorf("import is %+v", h)
 	}
 	if len(h.Towns) != 2 || h.Towns[0].Items.String() != "56-60" || h.Towns[1].Count != 40 {
@@ -89,7 +89,7 @@ func TestStatusIsAQuestionOfTheClock(t *testing.T) {
 		want  projections.Status
 	}{
 		{26 * time.Hour, projections.Waiting}, // the due time itself is in time
-		{26*time.Hour + 1, projections.Overdue},
+		{26*time.Hour + 1, projections.Late},
 	} {
 		if got := custody.Rows(testenv.Start.Add(c.after))[0].Status; got != c.want {
 			t.Errorf("after %s: %s, want %s", c.after, got, c.want)
@@ -100,9 +100,9 @@ func TestStatusIsAQuestionOfTheClock(t *testing.T) {
 func TestThePastIsTheSameViewsFedWithLess(t *testing.T) {
 	log, _ := said(t)
 	for _, c := range []struct {
-		to    projections.Point
-		last  ledger.Seq
-		stage string
+		to   projections.Point
+		last ledger.Seq
+		hop  string
 	}{
 		{projections.Point{Seq: 1}, 1, "upload"},
 		{projections.Point{Seq: 99}, 5, "import"},
@@ -113,7 +113,7 @@ func TestThePastIsTheSameViewsFedWithLess(t *testing.T) {
 		if last := run(t, log, c.to, &custody); last != c.last {
 			t.Errorf("%+v: read up to %d, want %d", c.to, last, c.last)
 		}
-		if rows := custody.Rows(testenv.Start); len(rows) != 1 || rows[0].Stage != c.stage {
+		if rows := custody.Rows(testenv.Start); len(rows) != 1 || rows[0].Hop != c.hop {
 			t.Errorf("%+v: %+v", c.to, rows)
 		}
 	}

@@ -15,7 +15,7 @@ type batchesCommand struct {
 	Municipality string `help:"Only the batches of this municipality." placeholder:"CODE"`
 }
 
-// Run lists the batches. It exits with 1 when one of them is overdue,
+// Run lists the batches. It exits with 1 when one of them is late,
 // contradicted or unreadable.
 func (c *batchesCommand) Run(a *app) error {
 	var custody projections.Custody
@@ -24,7 +24,7 @@ func (c *batchesCommand) Run(a *app) error {
 		return err
 	}
 	var t table
-	t.add(a.say("送付ロット", "BATCH"), a.say("通", "ITEMS"), a.say("状態", "STATUS"), a.say("段階", "STAGE"),
+	t.add(a.say("送付ロット", "BATCH"), a.say("通", "ITEMS"), a.say("状態", "STATUS"), a.say("受渡し", "HOP"),
 		a.say("未確認", "MISSING"), a.say("期限", "DUE"), a.say("保管責任", "HOLDER"), a.say("警報", "ALERTS"))
 	bad := false
 	for _, row := range custody.Rows(m.now) {
@@ -38,7 +38,7 @@ func (c *batchesCommand) Run(a *app) error {
 			}
 			continue
 		}
-		t.add(row.Batch, strconv.Itoa(row.Items), a.status(row.Status), row.Stage, strconv.Itoa(row.Missing),
+		t.add(row.Batch, strconv.Itoa(row.Items), a.status(row.Status), row.Hop, strconv.Itoa(row.Missing),
 			stampOf(row.Due)+a.provisional(row.Provisional), row.Holder, strconv.Itoa(row.OpenAlerts))
 	}
 	if !a.JSON {
@@ -60,7 +60,7 @@ func badNews(bad bool) error {
 }
 
 func isBad(s projections.Status) bool {
-	return s == projections.Overdue || s == projections.Contradicted || s == projections.Unreadable
+	return s == projections.Late || s == projections.Contradicted || s == projections.Unreadable
 }
 
 // status returns a status in the language of the screen.
@@ -69,7 +69,7 @@ func (a *app) status(s projections.Status) string {
 		return string(s)
 	}
 	return map[projections.Status]string{
-		projections.Complete: "確認済み", projections.Waiting: "確認待ち", projections.Overdue: "期限超過",
+		projections.Complete: "確認済み", projections.Waiting: "確認待ち", projections.Late: "遅れ",
 		projections.Contradicted: "不整合", projections.Unreadable: "判定不能",
 		projections.NotObserved: "監視対象外", projections.NotReached: "未着手",
 	}[s]
@@ -109,7 +109,7 @@ type batchCommand struct {
 	ID string `arg:"" help:"The batch, as 131229-20151005-0042."`
 }
 
-// Run prints one batch. It exits with 1 when it is overdue, contradicted or
+// Run prints one batch. It exits with 1 when it is late, contradicted or
 // unreadable.
 func (c *batchCommand) Run(a *app) error {
 	d, err := a.detail(c.asOf, c.ID)
@@ -150,7 +150,7 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 	var t table
 	t.add(a.say("受渡し", "HOP"), a.say("言っている", "SAYS"), a.say("確かである", "IS"), a.say("根拠", "BASIS"), a.say("証拠区分", "GRADE"), a.say("状態", "STATUS"))
 	for _, h := range d.Hops {
-		t.add(h.Stage, fmt.Sprintf("%d %s", h.Claimed, h.ClaimedBy), fmt.Sprintf("%d %s", h.Acknowledged, h.AcknowledgedBy),
+		t.add(h.Hop, fmt.Sprintf("%d %s", h.Claimed, h.ClaimedBy), fmt.Sprintf("%d %s", h.Acknowledged, h.AcknowledgedBy),
 			a.basis(h.Basis), strconv.Itoa(int(h.Grade)), a.status(h.Status))
 	}
 	for _, stage := range ledger.FlowByName(d.Flow).Beyond {
@@ -166,12 +166,12 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 	for _, h := range d.Hops {
 		for _, o := range h.Owed {
 			fmt.Fprintf(a.out, a.say("\n待ち  %s %s  %s が %s までに  %d通 %s  %s%s\n", "\nOWED  %s %s  by %s until %s  %d items %s  %s%s\n"),
-				h.Stage, a.side(o.Side), o.By, stamp(o.Due), o.Count, short(o.Items), a.status(o.Status), a.provisional(o.Provisional))
-			a.printTowns(h.Towns)
+				h.Hop, a.side(o.Side), o.By, stamp(o.Due), o.Count, short(o.Items), a.status(o.Status), a.provisional(o.Provisional))
+			a.printTowns(o.Towns)
 		}
 	}
 	for _, an := range d.Anomalies {
-		fmt.Fprintf(a.out, a.say("\n不整合  %s  %s  %s  記録 %d 対 %d  %s\n", "\nANOMALY  %s  %s  by %s  event %d against %d  %s\n"), an.Code, an.Stage, an.By, an.Said, an.Other, short(an.Items))
+		fmt.Fprintf(a.out, a.say("\n不整合  %s  %s  %s  記録 %d 対 %d  %s\n", "\nANOMALY  %s  %s  by %s  event %d against %d  %s\n"), an.Code, an.Hop, an.By, an.Said, an.Other, short(an.Items))
 	}
 	for i := range d.Alerts {
 		fmt.Fprintln(a.out)
@@ -213,7 +213,7 @@ type missingCommand struct {
 }
 
 // Run prints what waits for a word, by hop and town. It exits with 1 when some
-// of it is overdue or contradicted.
+// of it is late or contradicted.
 func (c *missingCommand) Run(a *app) error {
 	d, err := a.detail(c.asOf, c.ID)
 	if err != nil {
@@ -224,14 +224,14 @@ func (c *missingCommand) Run(a *app) error {
 		for _, o := range h.Owed {
 			some = true
 			if a.JSON {
-				if err := a.printJSON(missingRow{d.Batch, h.Stage, h.Towns, o}); err != nil {
+				if err := a.printJSON(missingRow{d.Batch, h.Hop, o}); err != nil {
 					return err
 				}
 				continue
 			}
 			fmt.Fprintf(a.out, a.say("%s  %s %s：%d通 %s  %s の番、期限 %s、%s%s\n", "%s  %s %s: %d items %s  owed by %s, due %s, %s%s\n"),
-				d.Batch, h.Stage, a.side(o.Side), o.Count, short(o.Items), o.By, stamp(o.Due), a.status(o.Status), a.provisional(o.Provisional))
-			a.printTowns(h.Towns)
+				d.Batch, h.Hop, a.side(o.Side), o.Count, short(o.Items), o.By, stamp(o.Due), a.status(o.Status), a.provisional(o.Provisional))
+			a.printTowns(o.Towns)
 		}
 	}
 	if !some && !a.JSON {
@@ -242,8 +242,7 @@ func (c *missingCommand) Run(a *app) error {
 
 // A missingRow is one obligation of a batch, as missing --json prints it.
 type missingRow struct {
-	Batch string                `json:"batch"`
-	Hop   string                `json:"hop"`
-	Towns []projections.TownRow `json:"towns"`
+	Batch string `json:"batch"`
+	Hop   string `json:"hop"`
 	projections.OwedRow
 }

@@ -23,7 +23,7 @@ import (
 // The exit statuses; they are part of the command line's contract.
 const (
 	exitFine        = 0
-	exitBadNews     = 1 // the answer is bad news: overdue, verification failed
+	exitBadNews     = 1 // the answer is bad news: late, verification failed
 	exitUsage       = 2
 	exitUnavailable = 3 // the ledger could not be reached, or nobody knows the outcome
 	exitRefused     = 4 // the input was refused; nothing was appended

@@ -15,9 +15,9 @@
 //   - It is appended against the head of its batch. If the acknowledgement got
 //     in first, the append is refused, the batch is judged again and the alert
 //     disappears.
-//   - Its event id is made of batch, hop, side, due time and reopen number, so
-//     that two watchdogs, or one that was killed and started again, raise it
-//     once.
+//   - Of two watchdogs the second finds the head moved, reads the alert of the
+//     first, and has nothing left to decide. One that was killed and started again
+//     makes the same event id from batch, hop, side, due time and reopen number.
 //   - A late tick makes an alert late, never wrong: due times come from record
 //     times in the ledger, and the clock is only compared with them.
 //
@@ -106,8 +106,9 @@ func New(cfg Config) (*Watchdog, error) {
 }
 
 // Run ticks until ctx is done and returns nil then. An append that failed is
-// tried again at the next tick; an error in reading ends it, since a watchdog
-// that cannot read must not look as if all were well.
+// tried again at the next tick. An error in reading ends it, and so does a log
+// that takes nothing any more: a watchdog that cannot read or alert must not look
+// as if all were well.
 func (w *Watchdog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(w.cfg.Interval)
 	defer ticker.Stop()
@@ -116,7 +117,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, errRead):
+		case errors.Is(err, errRead), errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrClosed):
 			return err
 		case err != nil:
 			w.cfg.Logger.Error().Err(err).Msg("watchdog will try again")
@@ -190,19 +191,16 @@ func (w *Watchdog) catchUp(ctx context.Context) error {
 // take applies one record.
 func (w *Watchdog) take(r ledger.Record) {
 	e, err := ledger.Decode(r)
-	if err != nil {
-		if b := w.state.Apply(r); b != nil {
-			w.open[b] = true
+	e.Record = r
+	if err == nil {
+		if err := w.rules.Apply(e); err != nil {
+			w.cfg.Logger.Error().Err(err).Uint64("seq", uint64(r.Seq)).Msg("rule pack cannot be read; the one before stays in force")
 		}
-		w.tellQuarantine()
-		return
 	}
-	if err := w.rules.Apply(e); err != nil {
-		w.cfg.Logger.Error().Err(err).Uint64("seq", uint64(r.Seq)).Msg("rule pack cannot be read; the one before stays in force")
-	}
-	if b := w.state.ApplyEvent(&e); b != nil {
+	if b := w.state.ApplyDecoded(&e, err); b != nil {
 		w.open[b] = true
 	}
+	w.tellQuarantine()
 }
 
 func (w *Watchdog) tellQuarantine() {
@@ -221,7 +219,7 @@ const attempts = 100
 // could not finish.
 func (w *Watchdog) decide(ctx context.Context, b *ledger.Batch, now time.Time) error {
 	for range attempts {
-		j := b.Judge(w.rules.At(b.First))
+		j := b.Judge(w.rules.Of(b))
 		decisions := j.Decide(now)
 		if len(decisions) == 0 {
 			delete(w.open, b)
@@ -276,17 +274,17 @@ func (w *Watchdog) append(ctx context.Context, b *ledger.Batch, a *attempt) erro
 		return fmt.Errorf("append %s for batch %s: %w", d.Subject.Kind, d.Subject.Aggregate, err)
 	}
 	if !receipt.Duplicate {
-		w.tell(d, receipt)
+		w.tell(b, d, receipt)
 	}
 	return nil
 }
 
 // tell writes the log line of an alert.
-func (w *Watchdog) tell(d *ledger.Decision, receipt ledger.Receipt) {
+func (w *Watchdog) tell(b *ledger.Batch, d *ledger.Decision, receipt ledger.Receipt) {
 	line, text := w.cfg.Logger.Warn(), "alert raised"
 	if d.Subject.Kind == ledger.AlertClosed {
 		line, text = w.cfg.Logger.Info(), "alert closed by evidence"
-		line.Dur("late_by", max(0, receipt.Time.Sub(d.Body.Due)))
+		line.Dur("late_by", max(0, b.SaidAt(d.Body.Evidence, receipt.Time).Sub(d.Body.Due)))
 	}
 	line.Uint64("seq", uint64(receipt.Seq)).
 		Str("batch", d.Subject.Aggregate).

@@ -24,19 +24,30 @@
 // listens on the loopback interface only and asks for the token that stands in a
 // file that its owner alone can read.
 //
+// # What a crash means
+//
+// A gate that dies before it has answered leaves an event that is stored or not.
+// Its author hears nothing, which is [ledger.ErrUnknown], and sends the same
+// event again: to the next gate, which finds it by its id. A gate keeps nothing.
+//
 // # Decisions
 //
-// 2026-11-22: Requests are handled one after the other. The committer takes one
-// event at a time anyway; what waits, waits in the broker's connection, where
-// its author's own timeout ends it.
+// 2026-11-22: Up to 64 requests are handled at once, so that signatures are
+// verified on all processors while the committer writes, and so that it finds
+// several events to write when it learns to write several at once. More wait in
+// the broker's connection, where their authors' own timeouts end them. Requests of
+// one author that must stay in order are sent one after the other's answer.
+//
+// 2026-11-22: Facts only. A decision needs the head that it was decided on, and
+// who decides runs beside the committer.
 package gate
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -50,49 +61,86 @@ const Prefix = "intake."
 // Whoami is the subject of the question which ledger this is.
 const Whoami = "todoke.whoami"
 
+const (
+	// concurrent is how many requests are handled at once.
+	concurrent = 64
+	// answerTimeout ends a request that the log does not answer. It is shorter
+	// than the time for which a client waits.
+	answerTimeout = 10 * time.Second
+)
+
 // Serve answers requests on nc with log until ctx is done, and returns nil then.
-// It returns an error when the service cannot be started or nc ends.
+// It returns an error when the service cannot be started, and
+// [ledger.ErrUnavailable] when nc ends. When it returns, no request is under way.
 func Serve(ctx context.Context, nc *nats.Conn, log ledger.Log) error {
-	service, err := micro.AddService(nc, micro.Config{Name: "todoke-gate", Version: "1.0.0",
-		Description: "takes events of parties into the ledger"})
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	service, err := micro.AddService(nc, micro.Config{
+		Name: "todoke-gate", Version: "1.0.0", Description: "takes events of parties into the ledger",
+		DoneHandler: func(micro.Service) { close(ended) },
+	})
 	if err != nil {
+		cancel()
 		return fmt.Errorf("start gate: %w", err)
 	}
+	g := &gate{log: log, slots: make(chan struct{}, concurrent)}
+	defer g.finish()
+	defer cancel()
 	defer service.Stop()
-	take := micro.HandlerFunc(func(r micro.Request) { answer(ctx, log, r) })
-	if err := service.AddEndpoint("intake", take, micro.WithEndpointSubject(Prefix+">")); err != nil {
-		return fmt.Errorf("start gate: %w", err)
+	for name, e := range map[string]struct {
+		subject string
+		handle  func(context.Context, micro.Request)
+	}{"intake": {Prefix + ">", g.take}, "whoami": {Whoami, g.whoami}} {
+		if err := service.AddEndpoint(name, micro.ContextHandler(ctx, e.handle), micro.WithEndpointSubject(e.subject)); err != nil {
+			return fmt.Errorf("start gate: %w", err)
+		}
 	}
-	whoami := micro.HandlerFunc(func(r micro.Request) { _ = r.Respond([]byte(log.ID().String())) })
-	if err := service.AddEndpoint("whoami", whoami, micro.WithEndpointSubject(Whoami)); err != nil {
-		return fmt.Errorf("start gate: %w", err)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-ended:
+		return fmt.Errorf("serve gate: connection ended: %w", ledger.ErrUnavailable)
 	}
-	<-ctx.Done()
-	return nil
 }
 
-// answer handles one request. An answer that cannot be sent is an unknown
-// outcome to the author, who asks again.
-func answer(ctx context.Context, log ledger.Log, r micro.Request) {
-	receipt, err := take(ctx, log, r)
-	if err != nil {
-		_ = r.Error(ledger.Code(err), oneLine(err), nil)
-		return
-	}
-	body, err := json.Marshal(receipt)
-	if err != nil {
-		_ = r.Error(ledger.Code(err), oneLine(err), nil)
-		return
-	}
-	_ = r.Respond(body)
+// A gate handles requests. Each takes a slot first.
+type gate struct {
+	log   ledger.Log
+	slots chan struct{}
 }
 
-// take brings the event of a request into the ledger.
-func take(ctx context.Context, log ledger.Log, r micro.Request) (ledger.Receipt, error) {
-	party, rest, ok := strings.Cut(strings.TrimPrefix(r.Subject(), Prefix), ".")
-	if !ok {
-		return ledger.Receipt{}, fmt.Errorf("subject %q: %w", r.Subject(), ledger.ErrMalformed)
+// finish waits for the requests that are under way. The context is done, so that
+// none begins any more.
+func (g *gate) finish() {
+	for range cap(g.slots) {
+		g.slots <- struct{}{}
 	}
+}
+
+// take handles one request beside others, as soon as it has a slot.
+func (g *gate) take(ctx context.Context, r micro.Request) {
+	select {
+	case g.slots <- struct{}{}:
+	case <-ctx.Done():
+		answer(r, ledger.Receipt{}, fmt.Errorf("gate is closing: %w", ledger.ErrUnavailable))
+		return
+	}
+	go func() {
+		defer func() { <-g.slots }()
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		receipt, err := g.append(ctx, r)
+		answer(r, receipt, err)
+	}()
+}
+
+func (g *gate) whoami(_ context.Context, r micro.Request) {
+	_ = r.Respond([]byte(g.log.ID().String()))
+}
+
+// append brings the event of a request into the ledger.
+func (g *gate) append(ctx context.Context, r micro.Request) (ledger.Receipt, error) {
+	party, rest, _ := strings.Cut(strings.TrimPrefix(r.Subject(), Prefix), ".")
 	header := make(ledger.Header)
 	for name, values := range r.Headers() {
 		if !strings.HasPrefix(name, "Nats-") {
@@ -100,13 +148,23 @@ func take(ctx context.Context, log ledger.Log, r micro.Request) (ledger.Receipt,
 		}
 	}
 	if author := header.Get(ledger.HeaderParty); author != party {
-		return ledger.Receipt{}, fmt.Errorf("sent by %q as %q: %w", party, author, ledger.ErrScope)
+		return ledger.Receipt{}, fmt.Errorf("sent by %.96q as %.96q: %w", party, author, ledger.ErrScope)
 	}
-	receipt, err := log.Append(ctx, ledger.Record{Subject: ledger.SubjectPrefix + rest, Header: header, Body: r.Data()})
-	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("%w: %w", ledger.ErrUnknown, err)
+	return g.log.Append(ctx, ledger.Record{Subject: ledger.SubjectPrefix + rest, Header: header, Body: r.Data()})
+}
+
+// answer answers a request. An answer that cannot be sent is an unknown outcome
+// to the author, who asks again.
+func answer(r micro.Request, receipt ledger.Receipt, err error) {
+	var body []byte
+	if err == nil {
+		body, err = json.Marshal(receipt)
 	}
-	return receipt, err
+	if err != nil {
+		_ = r.Error(ledger.Code(err), oneLine(err), nil)
+		return
+	}
+	_ = r.Respond(body)
 }
 
 // oneLine returns the error's sentence as it can stand in a header.

@@ -56,3 +56,14 @@ func (h *History) At(seq ledger.Seq) *Pack {
 	}
 	return Default()
 }
+
+// Of returns the pack that a batch pinned: the last one for its flow that was
+// published at or before its first event, [Default] when there is none.
+func (h *History) Of(b *ledger.Batch) *Pack {
+	for i := len(h.published) - 1; i >= 0; i-- {
+		if p := h.published[i]; p.seq <= b.First && p.pack.Flow() == b.Flow {
+			return p.pack
+		}
+	}
+	return Default()
+}

@@ -271,23 +271,14 @@ func change(t *testing.T, js jetstream.JetStream, f func(*jetstream.StreamConfig
 // the others with it.
 func TestWaitingForTheTurnEndsWithTheContext(t *testing.T) {
 	r := newRemote(t)
-	r.proxy.hold(toBroker)
-	hung := make(chan error)
-	go func() {
-		_, err := r.Append(t.Context(), testenv.Claim(t, r.ledger.ID(), batch, "hangs", ledger.Items{{First: 1, Last: 2}}))
-		hung <- err
-	}()
-	for len(r.turn) > 0 { // until it has the turn
-		time.Sleep(time.Millisecond)
+	if err := r.take(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	_, err := r.soon(r.claim("waits"))
 	r.wants(err, context.DeadlineExceeded)
-	r.proxy.pass(toBroker)
-	if err := <-hung; err != nil {
-		t.Errorf("the append that hung: %v", err)
-	}
-	r.must(r.claim("waits"), 4, false)
-	r.check(4)
+	r.give()
+	r.must(r.claim("waits"), 3, false)
+	r.check(3)
 }
 
 // TestRandomFaults sends events through a line that is held and cut at random,
