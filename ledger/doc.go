@@ -124,6 +124,25 @@
 // another content behind a 登録 than it sent must be able to say so; to let
 // import.confirmed carry a deviating root would be a confirmation that is none.
 //
+// 2026-11-22: An obligation has one alert. A contradiction that comes while the
+// absence is alerted already shows in the batch and raises no second one; one that
+// comes after the discharge opens an obligation of its own, due at once, which
+// ends when its speaker has said it right. The other anomalies (weak evidence, a
+// second claimant, a claim of what is not held, a clock ahead) alert nobody by
+// themselves: they leave the obligation open that they fail to discharge, and its
+// due time alerts.
+//
+// 2026-11-22: An alert is raised when its due time is over. Packs have no grace
+// yet, so nothing is called overdue: past due is late. Paging after grace comes
+// with the alert's life cycle.
+//
+// 2026-11-22: Log.Decide takes one event. Every decision so far is one; when one
+// needs several that land together, it takes them all, and a store that can only
+// append singly refuses more than one.
+//
+// 2026-11-22: Facts stop at 3,840 of an aggregate's 4,096 events. A party that
+// talks without end could otherwise leave no room for the alert about it.
+//
 // 2026-11-22: A set of items stays ascending ranges in memory too, and set
 // algebra merges them; Roaring only collects numbers that come in any order. Most
 // sets are one range, for which making a bitmap costs more than the merge, and

@@ -43,7 +43,7 @@ var (
 	ErrIDReused error = refusal("event id was used before with another body")
 
 	// ErrFull is returned by a log when the aggregate already has
-	// [MaxAggregate] events.
+	// as many events as it takes; see [Full].
 	ErrFull error = refusal("aggregate is full")
 )
 

@@ -17,6 +17,7 @@ import (
 const (
 	MaxBody      = 512 << 10 // bytes of a body
 	MaxAggregate = 4096      // events in one aggregate
+	MaxFacts     = 3840      // of these, those before which facts are taken; see [Full]
 	maxToken     = 48        // bytes of a subject token
 	maxReason    = 400       // bytes of a reason
 	maxTownName  = 96        // bytes of a town's name
@@ -186,8 +187,8 @@ type Record struct {
 	Subject string
 	Header  Header
 	Body    []byte
-	// Broker is the broker's own timestamp. It is compared with the record
-	// time and never used in its place.
+	// Broker is the broker's own timestamp. It is shown and never used in the
+	// place of the record time.
 	Broker time.Time
 }
 

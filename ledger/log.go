@@ -43,6 +43,16 @@ type Log interface {
 	Reader
 }
 
+// Full reports whether an aggregate that has so many events takes no further
+// one. Facts leave room for decisions: nobody can talk so much that no alert
+// fits in behind.
+func Full(events int, decision bool) bool {
+	if decision {
+		return events >= MaxAggregate
+	}
+	return events >= MaxFacts
+}
+
 // A Reader reads a ledger in the order of sequence numbers.
 type Reader interface {
 	// Head returns the sequence of the last durable event, 0 for none. An

@@ -90,7 +90,8 @@ func (c *Client) whoami(ctx context.Context) (ledger.LedgerID, error) {
 // ID implements [Appender].
 func (c *Client) ID() ledger.LedgerID { return c.id }
 
-// Close ends the connection. An Append that waits gets [ledger.ErrUnknown].
+// Close ends the connection. An Append that waits gets [ledger.ErrUnknown], a
+// later one [ledger.ErrClosed].
 func (c *Client) Close() error {
 	c.conn.Close()
 	return nil
@@ -100,6 +101,9 @@ func (c *Client) Close() error {
 // received the request, is an outcome; everything else is
 // [ledger.ErrUnknown].
 func (c *Client) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	if c.conn.IsClosed() {
+		return ledger.Receipt{}, ledger.ErrClosed
+	}
 	party, err := ledger.ParseParty(r.Header.Get(ledger.HeaderParty))
 	if err != nil {
 		return ledger.Receipt{}, fmt.Errorf("%v: %w", err, ledger.ErrMalformed)

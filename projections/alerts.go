@@ -22,8 +22,9 @@ type AlertRow struct {
 	Count        int          `json:"count"`
 	Missing      ledger.Items `json:"missing_items"` // of Items, now
 	MissingCount int          `json:"missing"`
-	Towns        []TownRow    `json:"towns"` // of Missing
-	Speaking     bool         `json:"speaking"`
+	Towns        []TownRow    `json:"towns"`           // of Missing
+	Since        *time.Time   `json:"since,omitempty"` // the word has been owed since; only while it is owed
+	Speaking     bool         `json:"speaking"`        // it has said something since, but not this
 	ClaimedAt    *time.Time   `json:"claimed_at,omitempty"`
 	Due          time.Time    `json:"due"`
 	RaisedAt     time.Time    `json:"raised_at"`
@@ -65,7 +66,7 @@ func alertRow(j *ledger.Judgement, a *ledger.Alert) AlertRow {
 	}
 	for i := range j.Obligations {
 		if o := &j.Obligations[i]; o.Hop == a.Hop && o.Side == a.Side && o.Due.Equal(a.Due) {
-			row.Speaking = o.Speaking
+			row.Since, row.Speaking = moment(o.Since), o.Speaking
 		}
 	}
 	return row

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"todoke/ledger"
+	"todoke/ledger/rule"
 )
 
 // CheckLedger reads everything that r holds and fails the test for each of
@@ -14,7 +15,8 @@ import (
 //   - no sequence is missing up to the head, and none is there twice;
 //   - every record can be read, and could have been admitted;
 //   - the record time never decreases;
-//   - no event id is there twice, and no aggregate has too many events.
+//   - no event id is there twice, and no aggregate has too many events;
+//   - the invariants of every batch's judgement ([ledger.Judgement.Check]).
 func CheckLedger(tb testing.TB, r interface {
 	ledger.Reader
 	ID() ledger.LedgerID
@@ -35,6 +37,11 @@ func CheckLedger(tb testing.TB, r interface {
 	if c.seq != head {
 		tb.Errorf("check ledger: reading ended at %d, the head is %d", c.seq, head)
 	}
+	for _, b := range c.state.Batches() {
+		if err := b.Judge(c.rules.Of(b)).Check(); err != nil {
+			tb.Errorf("check ledger: %v", err)
+		}
+	}
 }
 
 type checker struct {
@@ -44,6 +51,8 @@ type checker struct {
 	last       time.Time
 	ids        map[string]ledger.Seq
 	aggregates map[string]int
+	state      ledger.State
+	rules      rule.History
 }
 
 func (c *checker) check(r ledger.Record) {
@@ -57,6 +66,10 @@ func (c *checker) check(r ledger.Record) {
 		c.tb.Errorf("check ledger: event %d cannot be read: %v", r.Seq, err)
 		return
 	}
+	if err := c.rules.Apply(e); err != nil {
+		c.tb.Errorf("check ledger: event %d: %v", r.Seq, err)
+	}
+	c.state.ApplyDecoded(&e, nil)
 	sent := r
 	sent.Header = maps.Clone(r.Header)
 	delete(sent.Header, ledger.HeaderTime)

@@ -297,11 +297,12 @@ func (s *suite) full() {
 	if testing.Short() {
 		s.Skip("writes thousands of events")
 	}
-	for i := range ledger.MaxAggregate {
+	for i := range ledger.MaxFacts {
 		s.append(s.claim(fmt.Sprint("event ", i)))
 	}
 	_, err := s.log.Append(s.Context(), s.claim("one too many"))
 	s.wants(err, ledger.ErrFull)
+	s.must(s.log.Decide(s.Context(), s.head(), s.alert("an alert still fits in")))
 	if again := s.append(s.claim("event 0")); !again.Duplicate {
 		s.Error("an event of a full aggregate is not known any more")
 	}

@@ -117,7 +117,7 @@ func (l *Log) try(a attempt) (ledger.Receipt, error) {
 	switch {
 	case a.decided != nil && *a.decided != has.head:
 		return ledger.Receipt{}, fmt.Errorf("decided on %d, %s is at %d: %w", *a.decided, key, has.head, ledger.ErrConflict)
-	case has.events >= ledger.MaxAggregate:
+	case ledger.Full(has.events, a.decided != nil):
 		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
 	}
 	if now := l.cfg.Now(); now.After(l.last) {

@@ -77,5 +77,8 @@ func (a *app) cause(r *projections.AlertRow) string {
 	case r.Speaking:
 		return a.say("話しているが、受領確認をしていない", "speaking but not acknowledging")
 	}
-	return a.say("知らせが来ない", "silent since the due time")
+	if r.Since == nil {
+		return a.say("知らせが来なかった", "no word came")
+	}
+	return fmt.Sprintf(a.say("%s から沈黙", "silent since %s"), stampOf(r.Since))
 }

@@ -100,6 +100,9 @@ func (a *app) footer(custody *projections.Custody, m moment) error {
 	if n := len(state.Quarantine); n > 0 {
 		fmt.Fprintf(a.out, a.say("。読めない記録 %d 件（replay で確認）", "; %d records could not be read (see replay)"), n)
 	}
+	if n := custody.BadPacks; n > 0 {
+		fmt.Fprintf(a.out, a.say("。読めない監視基準 %d 件（その前の基準が有効）", "; %d rule packs could not be read (the one before stays in force)"), n)
+	}
 	fmt.Fprintln(a.out)
 	return err
 }

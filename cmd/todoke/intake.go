@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"todoke/ledger"
+	"todoke/ledger/rule"
 	"todoke/producers"
 	"todoke/producers/intake"
 )
@@ -54,12 +55,13 @@ func (c *intakeCommand) Run(a *app) error {
 			return manifestRow(m), err
 		})
 	}
-	gateway, err := intake.Open(cfg)
-	if err != nil {
-		return fmt.Errorf("open gateway %s: %w", cfg.Dir, err)
+	var gateway *intake.Gateway
+	open := func() (err error) { gateway, err = intake.Open(cfg); return err }
+	if err := a.waitForLock(open(), open); err != nil {
+		return err
 	}
 	defer gateway.Close()
-	log, err := a.open()
+	log, err := a.open(rule.Default())
 	if err != nil {
 		return err
 	}
@@ -106,6 +108,9 @@ func (c *intakeCommand) config(a *app) (intake.Config, error) {
 	}
 	cfg := intake.Config{Dir: filepath.Join(a.Data, "gateway", party.ID()), Municipality: party.ID(),
 		Harmless: c.Digits, Now: time.Now, Rand: rand.Reader}
+	if err := cfg.Validate(); err != nil {
+		return cfg, usagef("%v", err)
+	}
 	if c.Towns == "" {
 		return cfg, nil
 	}

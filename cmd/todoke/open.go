@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -29,25 +28,37 @@ func (a *app) key(party ledger.Party) (nkeys.KeyPair, error) {
 // folder.
 const lockWait = 10 * time.Second
 
-// openStream opens the folder's ledger in this process, and makes one with the
-// given rules where there is none. With listen, other processes find it.
+// openStream opens the folder's ledger in this process. Where there is none it
+// makes one with the given rules, or returns ErrNoLedger when pack is nil. With
+// listen, other processes find it.
 func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
-	key, err := a.key(operator)
-	if err != nil {
-		return nil, err
+	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Listen: listen}
+	if pack != nil {
+		key, err := a.key(operator)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Opening = stream.Opening{Party: operator, Key: key, Pack: pack.Text()}
 	}
-	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Listen: listen,
-		Opening: stream.Opening{Party: operator, Key: key, Pack: pack.Text()}}
-	for end := time.Now().Add(lockWait); ; {
-		l, err := stream.Open(a.ctx, cfg)
-		if err == nil {
-			return l, nil
-		}
-		if !errors.Is(err, ledger.ErrLocked) || listen || time.Now().After(end) || a.ctx.Err() != nil {
-			return nil, fmt.Errorf("open %s: %w", a.Data, err)
-		}
+	var l *stream.Ledger
+	open := func() (err error) { l, err = stream.Open(a.ctx, cfg); return err }
+	err := open()
+	if !listen {
+		err = a.waitForLock(err, open)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", a.Data, err)
+	}
+	return l, nil
+}
+
+// waitForLock tries again for a while as long as err, and what open returns, is
+// that another process has the folder.
+func (a *app) waitForLock(err error, open func() error) error {
+	for end := time.Now().Add(lockWait); errors.Is(err, ledger.ErrLocked) && time.Now().Before(end) && a.ctx.Err() == nil; err = open() {
 		time.Sleep(lockWait / 100)
 	}
+	return err
 }
 
 // A source is a ledger to read from and append to: a running server's, or the
@@ -71,13 +82,14 @@ func (s *source) now(last time.Time) time.Time {
 	return time.Now()
 }
 
-// open opens the ledger. A live store is never opened: when a server runs on
-// the folder, it is asked instead, through its gate for appends.
-func (a *app) open() (*source, error) {
+// open opens the ledger, and makes one with the given rules where there is none,
+// unless pack is nil. A live store is never opened: when a server runs on the
+// folder, it is asked instead, through its gate for appends.
+func (a *app) open(pack *rule.Pack) (*source, error) {
 	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
 		return a.attach(endpoint)
 	}
-	l, err := a.openStream(rule.Default(), false)
+	l, err := a.openStream(pack, false)
 	if err != nil {
 		return nil, err
 	}
@@ -97,17 +109,13 @@ func (a *app) attach(endpoint stream.Endpoint) (*source, error) {
 	return &source{r, c, r.Story(), func() { c.Close(); r.Close() }}, nil
 }
 
-// read opens the ledger for reading, and returns ErrNoLedger when the folder
-// holds none: no command that only reads makes one.
+// read opens the ledger for reading: it makes none.
 func (a *app) read() (*source, error) {
-	_, err := os.Stat(filepath.Join(a.Data, "jetstream"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w; todoke serve, intake or demo --keep makes one, --data names another", a.Data, ledger.ErrNoLedger)
+	s, err := a.open(nil)
+	if errors.Is(err, ledger.ErrNoLedger) {
+		err = fmt.Errorf("%w; todoke serve, intake or demo --keep makes one, --data names another", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return a.open()
+	return s, err
 }
 
 // reporter returns a reporter for --party.

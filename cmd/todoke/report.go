@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"todoke/ledger"
+	"todoke/ledger/rule"
 	"todoke/producers"
 	"todoke/producers/intake"
 )
@@ -34,7 +35,7 @@ func (c *reportCommand) Run(a *app) error {
 	if _, err := a.party(); err != nil {
 		return err
 	}
-	log, err := a.open()
+	log, err := a.open(rule.Default())
 	if err != nil {
 		return err
 	}

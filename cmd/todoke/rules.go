@@ -82,7 +82,7 @@ func (c *rulesCalendar) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("%s: %v: %w", c.File, err, ledger.ErrRefused)
 	}
-	log, err := a.open()
+	log, err := a.open(nil)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -160,6 +161,7 @@ func TestAlertIsClosedByLateEvidenceForAllItsItems(t *testing.T) {
 	s.wants(late)
 	s.clock.Advance(40 * time.Minute)
 	s.registered(ledger.Items{{First: 61, Last: 100}})
+	s.clock.Advance(3 * time.Hour) // the watchdog was down; that is not the registry's lateness
 	s.tick(w)
 	s.wants(late + "\n" + closed)
 	if !strings.Contains(s.lines.String(), "alert closed by evidence") {
@@ -201,15 +203,35 @@ func TestAWatchdogThatStartsAnewNeitherMissesNorDoubles(t *testing.T) {
 	s.wants(late + "\n" + closed)
 }
 
+// between is a log into which something gets just before a decision.
+type between struct {
+	*testenv.Log
+	first func()
+}
+
+func (l *between) Decide(ctx context.Context, head ledger.Seq, r ledger.Record) (ledger.Receipt, error) {
+	if f := l.first; f != nil {
+		l.first = nil
+		f()
+	}
+	return l.Log.Decide(ctx, head, r)
+}
+
 func TestAnAcknowledgementThatGetsInFirstMakesTheAlertDisappear(t *testing.T) {
 	s := newScene(t)
 	s.upload()
 	s.importCompleted()
-	s.clock.Advance(24 * time.Hour)
-	s.registered(ledger.AllItems(100))
-	w := s.dog()
-	s.clock.Advance(time.Second)
+	s.clock.Advance(24*time.Hour + 1)
+	log := &between{Log: s.log, first: func() { s.registered(ledger.AllItems(100)) }}
+	w, err := watchdog.New(watchdog.Config{Log: log, Party: "watchdog", Key: testenv.Key(t, "watchdog"),
+		Now: s.clock.Now, Rand: rand.Reader, Logger: zerolog.New(&s.lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.tick(w)
+	if log.first != nil {
+		t.Error("nothing was decided: the acknowledgement had nothing to get in before")
+	}
 	s.wants("")
 }
 
@@ -289,6 +311,17 @@ func TestGarbageInTheLedgerIsQuarantinedAndStopsNothing(t *testing.T) {
 	}
 }
 
+func TestALogThatTakesNothingAnyMoreEndsTheWatchdog(t *testing.T) {
+	s := newScene(t)
+	s.upload()
+	s.importCompleted()
+	s.clock.Advance(25 * time.Hour)
+	s.log.Arm(testenv.Fenced)
+	if err := s.dog().Run(t.Context()); !errors.Is(err, ledger.ErrFenced) {
+		t.Errorf("the watchdog ended with %v", err)
+	}
+}
+
 func TestAGapEndsTheWatchdog(t *testing.T) {
 	s := newScene(t)
 	s.upload()
@@ -321,7 +354,7 @@ func TestThreeSecondsOnARealLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
 

@@ -2,8 +2,8 @@ package stream_test
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
+	"maps"
 	"strconv"
 	"testing"
 
@@ -16,8 +16,12 @@ import (
 	"todoke/testenv"
 )
 
-// events is how many events BenchmarkReplay reads in each turn.
-const events = 100_000
+// events is how many events BenchmarkReplay reads in each turn, and history how
+// many each batch has.
+const (
+	events  = 100_000
+	history = 20
+)
 
 // BenchmarkReplay compares the product with what anybody would write who only
 // wants to see the same events: a pull consumer and msgpack.Unmarshal. The
@@ -28,7 +32,7 @@ func BenchmarkReplay(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		read func(*testing.B, *stream.Ledger)
-	}{{"raw", replayRaw}, {"product", replayProduct}, {"decode-only", replayDecode}} {
+	}{{"raw", replayRaw}, {"decode", replayDecode}, {"fold", replayFold}} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
 				c.read(b, l)
@@ -38,7 +42,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-func replayProduct(b *testing.B, l *stream.Ledger) {
+func replayFold(b *testing.B, l *stream.Ledger) {
 	state := new(ledger.State)
 	for r, err := range l.Read(b.Context(), 3, events+2) {
 		if err != nil {
@@ -107,43 +111,79 @@ func replayRaw(b *testing.B, l *stream.Ledger) {
 	}
 }
 
-// fill stores n events of a thousand batches in atomic batches of a thousand,
-// past the committer: signing and syncing each would take minutes.
+// fill stores n events, one batch after the other round and round, in atomic
+// batches of a thousand and past the committer: signing and syncing each would
+// take minutes.
 func fill(b *testing.B, l *stream.Ledger, n int) {
 	b.Helper()
 	var templates []ledger.Record
-	for i := range 1000 {
-		batch := fmt.Sprintf("131229-20151005-%04d", i)
+	for i := range n / history {
+		batch := fmt.Sprintf("131229-20151005-%04d", i+1)
 		templates = append(templates, testenv.Acknowledgement(b, l.ID(), batch, batch, ledger.Items{{First: 1, Last: 551}, {First: 560, Last: 1464}}))
 	}
+	const group = 1000
 	for i := range n {
-		m := nats.NewMsg(templates[i%1000].Subject)
-		for name, values := range templates[i%1000].Header {
-			m.Header[name] = values
-		}
-		var id [16]byte
+		r := templates[i%len(templates)]
+		m := &nats.Msg{Subject: r.Subject, Header: nats.Header(maps.Clone(r.Header)), Data: r.Body}
+		var id ledger.ID
 		if _, err := rand.Read(id[:]); err != nil {
 			b.Fatal(err)
 		}
-		m.Header[ledger.HeaderID] = []string{hex.EncodeToString(id[:])}
+		m.Header[ledger.HeaderID] = []string{id.String()}
 		m.Header[ledger.HeaderTime] = []string{testenv.Start.Format(ledger.TimeFormat)}
-		m.Header["Nats-Batch-Id"] = []string{strconv.Itoa(i / 1000)}
-		m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(i%1000 + 1)}
-		m.Data = templates[i%1000].Body
-		if i%1000 < 999 {
+		m.Header["Nats-Batch-Id"] = []string{strconv.Itoa(i / group)}
+		m.Header["Nats-Batch-Sequence"] = []string{strconv.Itoa(i%group + 1)}
+		if i%group < group-1 {
 			if err := l.Conn().PublishMsg(m); err != nil {
 				b.Fatal(err)
 			}
 			continue
 		}
 		m.Header["Nats-Batch-Commit"] = []string{"1"}
-		if reply, err := l.Conn().RequestMsgWithContext(b.Context(), m); err != nil || len(reply.Data) == 0 {
+		if _, err := l.Conn().RequestMsgWithContext(b.Context(), m); err != nil {
 			b.Fatalf("store events up to %d: %v", i, err)
 		}
 	}
-	if head := head(b, l); head < ledger.Seq(n) {
+	if head := head(b, l); head != ledger.Seq(n+2) {
 		b.Fatalf("head is %d after storing %d", head, n)
 	}
+}
+
+// BenchmarkAppend compares the committer with a publish of the same body and
+// headers at the same durability. The product also admits, which is mostly
+// verifying a signature.
+func BenchmarkAppend(b *testing.B) {
+	l := open(b, config(b, b.TempDir()))
+	record := func(i int) ledger.Record {
+		return testenv.Claim(b, l.ID(), fmt.Sprintf("131229-20151005-%04d", i%5000+1), rand.Text(), items)
+	}
+	b.Run("raw", func(b *testing.B) {
+		raw := open(b, config(b, b.TempDir()))
+		js, err := jetstream.New(raw.Conn())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			r := record(i)
+			r.Header[ledger.HeaderTime] = []string{testenv.Start.Format(ledger.TimeFormat)}
+			b.StartTimer()
+			m := &nats.Msg{Subject: r.Subject, Header: nats.Header(r.Header), Data: r.Body}
+			if _, err := js.PublishMsg(b.Context(), m, jetstream.WithExpectLastSequence(uint64(i)+2)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("product", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			r := record(i)
+			b.StartTimer()
+			if _, err := l.Append(b.Context(), r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 // head asks the broker, not the committer, which has not heard of them.

@@ -162,7 +162,7 @@ func (c *committer) place(ctx context.Context, e *ledger.Event, decided *ledger.
 	switch {
 	case decided != nil && *decided != a.head:
 		return ledger.Receipt{}, fmt.Errorf("decided on %d, %s is at %d: %w", *decided, key, a.head, ledger.ErrConflict)
-	case a.events >= ledger.MaxAggregate:
+	case ledger.Full(a.events, decided != nil):
 		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
 	}
 	return c.send(ctx, e, id)

@@ -6,6 +6,8 @@
 //	lock        held by the one process that has the store open; its pid is inside
 //	endpoint    how other processes of this machine reach a server; with a secret,
 //	            readable by its owner only, there while the server listens
+//	ledger      the ledger id; written last when a ledger is made, so that a folder
+//	            with this file and without its events has lost them
 //	jetstream/  the broker's store; nobody else opens it
 //	keys/       keys made on this machine (producers.LocalKey)
 //	gateway/    what a municipality's gateway keeps (producers/intake)

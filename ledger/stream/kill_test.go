@@ -42,7 +42,7 @@ func appendForEver(dir string) error {
 		return err
 	}
 	for i := 0; ; i++ {
-		record := testenv.Claim(tb, l.ID(), fmt.Sprintf("131229-20151005-%04d", i%10), rand.Text(), items)
+		record := testenv.Claim(tb, l.ID(), fmt.Sprintf("131229-20151005-%04d", 1+i%10), rand.Text(), items)
 		receipt, err := l.Append(context.Background(), record)
 		if err != nil {
 			return err

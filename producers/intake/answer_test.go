@@ -193,21 +193,6 @@ func TestRun(t *testing.T) {
 			}
 		})
 	})
-	t.Run("starts where it is told", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			g, m := sentBatch(t)
-			log := newMemory()
-			say(t, log, producers.Report{Batch: m.Batch, Count: 5, Root: m.Root})
-			say(t, log, producers.Report{Batch: m.Batch, Count: 6})
-			g.config.From = 2
-			if err := running(t, g, log)(); err != nil {
-				t.Fatal(err)
-			}
-			if c, d := count(log, ledger.ImportConfirmed), count(log, ledger.ImportDisputed); c != 0 || d != 1 {
-				t.Errorf("%d confirmed and %d disputed, want 0 and 1", c, d)
-			}
-		})
-	})
 	t.Run("passes over what it cannot decode", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g, m := sentBatch(t)

@@ -8,7 +8,7 @@ import (
 	"todoke/producers"
 )
 
-// Run follows the ledger from c.From and answers every 登録 of a batch of this
+// Run follows the ledger from its first event and answers every 登録 of a batch of this
 // gateway once, through the reporter of its municipality. It blocks, and
 // returns nil when ctx is done. What was answered in an earlier run is seen in
 // the ledger itself and not answered again. It stops with the error of the
@@ -23,7 +23,7 @@ func (g *Gateway) Run(ctx context.Context, reader ledger.Reader, reporter *produ
 		return stopped(ctx, err)
 	}
 	a := answerer{gateway: g, reporter: reporter, answered: map[ledger.ID]bool{}}
-	for record, err := range reader.Follow(ctx, max(1, g.config.From)) {
+	for record, err := range reader.Follow(ctx, 1) {
 		if err != nil {
 			return stopped(ctx, err)
 		}

@@ -22,8 +22,12 @@ type Config struct {
 	Harmless []string
 	Now      func() time.Time
 	Rand     io.Reader // for keys: crypto/rand.Reader
-	// From is the first event that Run looks at. 0 is the first of the ledger.
-	From ledger.Seq
+}
+
+// Validate returns what is wrong with the configuration, nil when nothing is.
+func (c Config) Validate() error {
+	_, err := c.ready()
+	return err
 }
 
 // ready returns c with its defaults, or what is wrong with it.
