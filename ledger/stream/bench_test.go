@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,12 +36,25 @@ func BenchmarkReplay(b *testing.B) {
 		read func(*testing.B, *stream.Ledger)
 	}{{"raw", replayRaw}, {"decode", replayDecode}, {"fold", replayFold}} {
 		b.Run(c.name, func(b *testing.B) {
+			before := cpuTime(b)
 			for b.Loop() {
 				c.read(b, l)
 			}
 			b.ReportMetric(float64(events*b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(events*b.N), "cpu-ns/event")
 		})
 	}
+}
+
+// cpuTime returns how long this process has computed, broker included. On a
+// machine with other work it says more than the clock.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func replayFold(b *testing.B, l *stream.Ledger) {

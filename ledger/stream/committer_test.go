@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"todoke/ledger"
+	"todoke/ledger/rule"
 	"todoke/testenv"
 )
 
@@ -31,7 +32,7 @@ func newRemote(t *testing.T) *remote {
 	t.Helper()
 	l, err := Open(t.Context(), Config{
 		Dir: t.TempDir(), Now: testenv.NewClock().Now, Rand: rand.Reader, Listen: true,
-		Opening: Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: []byte("pack: test/1\n")},
+		Opening: Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: rule.Default().Text()},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"todoke/ledger"
+	"todoke/ledger/rule"
 	"todoke/ledger/stream"
 	"todoke/testenv"
 )
@@ -15,7 +16,7 @@ import (
 func config(t testing.TB, dir string) stream.Config {
 	return stream.Config{
 		Dir: dir, Now: testenv.NewClock().Now, Rand: rand.Reader, Listen: true,
-		Opening: stream.Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: []byte("pack: test/1\n")},
+		Opening: stream.Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: rule.Default().Text()},
 	}
 }
 

@@ -302,11 +302,6 @@ func parseDelivery(reply string) (delivery, error) {
 // own drops the broker's headers: what it adds to a message differs with the
 // way in which the message is read, and belongs to nobody.
 func own(h nats.Header) ledger.Header {
-	delete(h, jetstream.ExpectedStreamHeader)
-	delete(h, jetstream.ExpectedLastSeqHeader)
-	if len(h) <= ownHeaders {
-		return ledger.Header(h)
-	}
 	for name := range h {
 		if strings.HasPrefix(name, "Nats-") {
 			delete(h, name)
