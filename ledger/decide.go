@@ -88,14 +88,18 @@ func (b *Batch) SaidAt(words []Seq, otherwise time.Time) time.Time {
 	return at
 }
 
-// Missing returns what is still missing of the items of an alert. An alert
+// Missing returns what is still missing of the items of an alert. An
+// acknowledgement by the claimant's own house is none until it is confirmed. An
+// alert
 // without items, because they did not fit in an event, is about all that is
 // owed there. For an alert about an unreadable batch nothing is known, and the
 // result is empty.
 func (j *Judgement) Missing(a *Alert) Items {
 	var owed Items
 	for i := range j.Obligations {
-		if o := &j.Obligations[i]; o.Hop == a.Hop && o.Side == a.Side {
+		o := &j.Obligations[i]
+		same := o.Side == a.Side || a.Side == AcknowledgementSide && o.Side == ConfirmationSide
+		if o.Hop == a.Hop && same {
 			owed = owed.Union(o.Items)
 		}
 	}
@@ -143,14 +147,7 @@ func (j *Judgement) Decide(now time.Time) []Decision {
 		a := Alert{Hop: o.Hop, Side: o.Side, Due: o.Due, Cause: o.Cause(), Items: o.Items,
 			Towns: j.Towns(o.Items), OwedBy: o.OwedBy, ClaimedBy: string(o.ClaimedBy),
 			ClaimedAt: o.ClaimedAt, Holder: o.Holder}
-		open := false
-		for n := range b.Alerts {
-			if b.Alerts[n].same(o.Hop, o.Side, o.Due) {
-				a.Reopen = b.Alerts[n].Reopen + 1
-				open = open || b.Alerts[n].Open()
-			}
-		}
-		if open {
+		if told := j.told(o, &a); told {
 			continue
 		}
 		var evidence []Seq
@@ -163,6 +160,29 @@ func (j *Judgement) Decide(now time.Time) []Decision {
 		decisions = append(decisions, j.decision(AlertRaised, &a, evidence))
 	}
 	return decisions
+}
+
+// told reports whether open alerts are about every item of an obligation. When
+// they are not, it leaves in a the items that nobody was told of, and the next
+// reopen number.
+func (j *Judgement) told(o *Obligation, a *Alert) bool {
+	open := false
+	for n := range j.Batch.Alerts {
+		b := &j.Batch.Alerts[n]
+		if !b.same(o.Hop, o.Side, o.Due) {
+			continue
+		}
+		a.Reopen = max(a.Reopen, b.Reopen+1)
+		if b.Open() {
+			open = true
+			a.Items = a.Items.Minus(b.Items)
+			if len(b.Items) == 0 { // all of them, but too scattered to name
+				a.Items = nil
+			}
+		}
+	}
+	a.Towns = j.Towns(a.Items)
+	return open && len(a.Items) == 0
 }
 
 // decideUnreadable raises the one alert about a batch that cannot be judged.
@@ -221,11 +241,8 @@ func (j *Judgement) evidence(a *Alert) []Seq {
 	}
 	h := &j.Hops[k]
 	parts := h.acks
-	switch a.Side {
-	case ClaimSide:
+	if a.Side == ClaimSide {
 		parts = h.claims
-	case AcknowledgementSide:
-		parts = h.heard
 	}
 	var evidence []Seq
 	for _, l := range parts {

@@ -64,7 +64,7 @@ func (j *Judgement) Next(now time.Time) (time.Time, bool) {
 // from when they passed it. So an installation that watches only two moments
 // still has a deadline between them.
 func (j *Judgement) owe() {
-	var passed layers // the last observed moment
+	var passed layers // what has passed the last observed moment
 	for k := range j.Hops {
 		h := &j.Hops[k]
 		stage := h.Hop.Stage
@@ -157,7 +157,10 @@ func (j *Judgement) oweCorrections() {
 		for n := range open {
 			o := &j.Obligations[n]
 			if a.Code.spoils() && o.Hop == a.Hop && o.Side != ClaimSide && len(o.Items.Intersect(a.Items)) > 0 {
-				o.Contradiction, tied = a, true
+				tied = true
+				if o.Contradiction == nil {
+					o.Contradiction = a
+				}
 			}
 		}
 		if tied {
@@ -216,10 +219,9 @@ func (j *Judgement) describe(o *Obligation, custody []Items) {
 	k := j.Batch.Flow.Hop(o.Hop)
 	h := &j.Hops[k]
 	o.ClaimedBy, o.ClaimedAt = h.Claimant, h.ClaimedAt
-	first := Items{{o.Items[0].First, o.Items[0].First}}
 	for i, held := range custody {
-		if len(first.Intersect(held)) > 0 {
-			o.Holder = j.Holder(i)
+		if held.Contains(o.Items[0].First) {
+			o.Holder = j.Holder(i, o.Items)
 		}
 	}
 	if o.OwedBy != "" {
@@ -227,11 +229,13 @@ func (j *Judgement) describe(o *Obligation, custody []Items) {
 	}
 	switch o.Side {
 	case ClaimSide:
-		o.OwedBy = j.Holder(k)
+		o.OwedBy = j.Holder(k, o.Items)
 		o.Speaking = h.ClaimedAt.After(o.Since)
 	case AcknowledgementSide:
 		o.OwedBy = string(h.Hop.To)
 		switch {
+		case o.Contradiction != nil && o.Contradiction.By.Role() == h.Hop.To:
+			o.OwedBy = string(o.Contradiction.By)
 		case h.Acknowledger != "":
 			o.OwedBy = string(h.Acknowledger)
 		case k+1 < len(j.Hops) && j.Hops[k+1].Claimant != "":

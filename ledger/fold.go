@@ -90,7 +90,7 @@ func (s *State) ApplyDecoded(e *Event, err error) *Batch {
 		s.Quarantine = append(s.Quarantine, Quarantined{e.Seq, clip(e.Record.Subject), err})
 		return nil
 	}
-	if e.Kind() == LedgerOpened {
+	if e.Kind() == LedgerOpened && e.Seq == 1 {
 		s.Ledger, s.Story = e.Content.Ledger, e.Content.Story
 	}
 	if !IsBatch(e.Subject) {

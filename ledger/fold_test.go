@@ -186,7 +186,7 @@ func (s *story) judge() {
 	j := s.judgement()
 	for k, held := range j.Custody() {
 		if len(held) > 0 {
-			s.printf("held by %s: %s", j.Holder(k), held)
+			s.printf("held by %s: %s", j.Holder(k, held), held)
 		}
 	}
 	for i := range j.Obligations {

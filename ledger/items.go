@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -129,6 +130,20 @@ func (s Items) Max() uint32 {
 		return 0
 	}
 	return s[len(s)-1].Last
+}
+
+// Contains reports whether n is in the set.
+func (s Items) Contains(n uint32) bool {
+	_, found := slices.BinarySearchFunc(s, n, func(r Range, n uint32) int {
+		switch {
+		case r.Last < n:
+			return -1
+		case r.First > n:
+			return 1
+		}
+		return 0
+	})
+	return found
 }
 
 // All calls yield with each item number in ascending order until it returns

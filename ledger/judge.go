@@ -22,7 +22,7 @@ type Judgement struct {
 	Obligations []Obligation
 	Anomalies   []Anomaly
 
-	declared Seq // the first upload, 0 for none
+	uploads []*Word // that declared Items
 }
 
 // A HopState is where one hop of a batch stands.
@@ -120,7 +120,7 @@ func (b *Batch) Judge(rules Rules) *Judgement {
 	}
 	j.declare()
 	j.Hops = make([]HopState, len(b.Flow.Hops))
-	var passed layers
+	var passed moment
 	for k := range j.Hops {
 		passed = j.judgeHop(k, passed)
 	}
@@ -133,27 +133,23 @@ func (b *Batch) Judge(rules Rules) *Judgement {
 // declare finds the items of the batch and their root: the first upload, and
 // later ones only for items that no earlier one declared.
 func (j *Judgement) declare() {
-	var uploads []*Word
 	for i := range j.Batch.Words {
 		w := &j.Batch.Words[i]
 		if w.Kind != j.Batch.Flow.Hops[0].Claim {
 			continue
 		}
-		again := slices.ContainsFunc(uploads, func(u *Word) bool { return u.Root == w.Root && u.Items.Equal(w.Items) })
+		again := slices.ContainsFunc(j.uploads, func(u *Word) bool { return u.Root == w.Root && u.Items.Equal(w.Items) })
 		switch {
 		case again:
 		case len(w.Items.Intersect(j.Items)) > 0:
-			j.anomaly(SecondUpload, w, uploads[0].Seq, w.Items)
+			j.anomaly(SecondUpload, w, j.uploads[0].Seq, w.Items)
 		default:
-			uploads = append(uploads, w)
+			j.uploads = append(j.uploads, w)
 			j.Items = j.Items.Union(w.Items)
 		}
 	}
-	if len(uploads) > 0 {
-		j.declared = uploads[0].Seq
-	}
-	if len(uploads) == 1 { // parts have roots, the whole then has none
-		j.Root = uploads[0].Root
+	if len(j.uploads) == 1 { // parts have roots, the whole then has none
+		j.Root = j.uploads[0].Root
 	}
 }
 
@@ -164,38 +160,15 @@ func (j *Judgement) anomaly(code AnomalyCode, w *Word, other Seq, items Items) *
 	return &j.Anomalies[len(j.Anomalies)-1]
 }
 
-// force is how much an acknowledgement can do by itself.
-type force uint8
-
-const (
-	nothing   force = iota
-	weak            // basis below the required one: needs a confirmation that has it
-	inHouse         // from the claimant's own house: needs any confirmation
-	sufficing       // moves custody as soon as the items are claimed
-
-	forces = iota
-)
-
-// A worth is what an acknowledgement is good for.
-type worth struct {
-	items Items // good for these
-	said  Items // speaks of these, good or not
-	basis Basis
-	force force
-}
-
 // judgeHop fills in the state of hop k. It takes what has passed the observed
 // moment before the hop and returns what has passed the last one so far.
-func (j *Judgement) judgeHop(k int, passed layers) layers {
+func (j *Judgement) judgeHop(k int, passed moment) moment {
 	h := &j.Hops[k]
 	h.Hop = j.Batch.Flow.Hops[k]
 	claims := j.Rules.Observed(h.Hop.Stage, ClaimSide)
 	h.Observed = claims || j.Rules.Observed(h.Hop.Stage, AcknowledgementSide)
 	required, _ := j.Rules.Required(h.Hop.Stage)
-	spoken := j.claimsOf(h)
-	if !claims && len(spoken) == 0 {
-		spoken = handed(h.Hop.From, passed)
-	}
+	spoken := j.claimants(h, claims, passed)
 
 	var good [forces]Items // heard so far, by force
 	var confirmedWell, early Items
@@ -203,18 +176,24 @@ func (j *Judgement) judgeHop(k int, passed layers) layers {
 		w := &j.Batch.Words[i]
 		switch w.Kind {
 		case h.Hop.Claim:
-			h.Claimant, h.ClaimedAt = w.Speaker, w.Time
-			h.claims.add(w, j.known(w, w.Items), &h.Claimed)
+			if h.claims.add(w, j.known(w, w.Items), &h.Claimed) {
+				h.Claimant, h.ClaimedAt = w.Speaker, w.Time
+			}
 		case h.Hop.Ack:
-			h.Acknowledger, h.HeardAt = w.Speaker, w.Time
+			h.HeardAt = w.Time
 			v := j.weigh(h, w, spoken)
-			good[v.force] = good[v.force].Union(v.items)
-			if h.heard.add(w, v.items, &h.Heard) && v.force == sufficing {
-				h.rest(v.basis, w.Grade)
+			for force, items := range v.good {
+				good[force] = good[force].Union(items)
+			}
+			if h.heard.add(w, v.good[weak].Union(v.good[inHouse]).Union(v.good[sufficing]), &h.Heard) {
+				h.Acknowledger = w.Speaker
+				if len(v.good[sufficing]) > 0 {
+					h.rest(v.basis, w.Grade)
+				}
 			}
 			h.early.add(w, v.said.Minus(h.Claimed), &early)
 		case h.Hop.Confirm:
-			if !j.confirms(h, w) {
+			if !j.confirms(h, w, spoken) {
 				continue
 			}
 			h.Confirmed = h.Confirmed.Union(w.Items)
@@ -237,9 +216,9 @@ func (j *Judgement) judgeHop(k int, passed layers) layers {
 	j.disputes(h)
 	switch {
 	case j.Rules.Observed(h.Hop.Stage, AcknowledgementSide):
-		return h.acks
+		return moment{h.acks, false}
 	case claims:
-		return h.claims
+		return moment{h.claims, true}
 	}
 	return passed
 }
@@ -252,146 +231,6 @@ func (h *HopState) rest(basis Basis, grade Grade) {
 	if h.Grade == Inferred || grade < h.Grade {
 		h.Grade = grade
 	}
-}
-
-// claimsOf collects, in each claimant's own order, how far its claims had come
-// after each of them. A count is held against these.
-func (j *Judgement) claimsOf(h *HopState) map[Party][]Items {
-	sums := make(map[Party][]Items, 1)
-	for i := range j.Batch.Words {
-		w := &j.Batch.Words[i]
-		if w.Kind != h.Hop.Claim {
-			continue
-		}
-		var sum Items
-		if n := len(sums[w.Speaker]); n > 0 {
-			sum = sums[w.Speaker][n-1]
-		}
-		sums[w.Speaker] = append(sums[w.Speaker], sum.Union(w.Items))
-	}
-	return sums
-}
-
-// handed stands in for claims where nobody watches them: all that has passed
-// the moment before is what the next party is told to expect. The parts in
-// which it passed do not count, since their order is that of the ledger.
-func handed(from Role, passed layers) map[Party][]Items {
-	if len(passed) == 0 {
-		return nil
-	}
-	return map[Party][]Items{Party(from): {union(passed)}}
-}
-
-// known returns the items that the batch has, and makes an anomaly of the
-// others. While nobody has declared the batch, every item may be in it.
-func (j *Judgement) known(w *Word, items Items) Items {
-	if len(j.Items) == 0 {
-		return items
-	}
-	foreign := items.Minus(j.Items)
-	if len(foreign) == 0 {
-		return items
-	}
-	j.anomaly(UnknownItems, w, j.declared, foreign)
-	return items.Intersect(j.Items)
-}
-
-// weigh decides what an acknowledgement is good for.
-func (j *Judgement) weigh(h *HopState, w *Word, spoken map[Party][]Items) worth {
-	v := worth{basis: w.Basis}
-	switch {
-	case w.Basis == BasisCount && len(w.Items) == 0:
-		v.items, v.said = j.count(w, spoken)
-	case w.Basis == BasisRoot:
-		v.said = j.known(w, w.Items)
-		v.items, v.basis = j.recomputed(w, v.said)
-	default:
-		v.said = j.known(w, w.Items)
-		v.items = v.said
-	}
-	required, grade := j.Rules.Required(h.Hop.Stage)
-	house := w.Grade != PhysicalCount && j.sameHouse(h, w, spoken)
-	switch {
-	case len(v.items) == 0:
-	case w.Grade < grade, h.Hop.Confirm == 0 && (house || v.basis < required):
-		j.anomaly(WeakEvidence, w, 0, v.items)
-		v.items = nil
-	case v.basis < required:
-		v.force = weak
-	case house:
-		v.force = inHouse
-	default:
-		v.force = sufficing
-	}
-	return v
-}
-
-// count finds the claims that a bare number acknowledges: those, in the
-// claimant's own order, whose sum is that number. A number below the sum that
-// is the sum of no claims can never become right, whoever speaks next, and is
-// an anomaly; a larger one is early: the claimant owes the rest.
-func (j *Judgement) count(w *Word, spoken map[Party][]Items) (items, said Items) {
-	if len(spoken) > 1 {
-		j.anomaly(SecondClaimant, w, 0, nil)
-		return nil, nil
-	}
-	var all Items
-	for _, sums := range spoken {
-		for _, sum := range sums {
-			if sum.Count() == int(w.Count) {
-				return sum, sum
-			}
-		}
-		all = sums[len(sums)-1]
-	}
-	if all.Count() > int(w.Count) {
-		a := j.anomaly(CountMismatch, w, 0, all)
-		a.Want = uint32(all.Count())
-		return nil, nil
-	}
-	return nil, AllItems(int(w.Count))
-}
-
-// recomputed holds a recomputed root against the one that the sender declared
-// for the same items. A root over other items cannot be checked here: what
-// remains is that each item was seen. While the sender has declared nothing,
-// the root is good for nothing yet.
-func (j *Judgement) recomputed(w *Word, said Items) (Items, Basis) {
-	if len(j.Items) == 0 {
-		return nil, NoBasis
-	}
-	for i := range j.Batch.Words {
-		u := &j.Batch.Words[i]
-		if u.Kind != j.Batch.Flow.Hops[0].Claim || !u.Items.Equal(w.Items) {
-			continue
-		}
-		if u.Root == w.Root {
-			return said, BasisRoot
-		}
-		j.anomaly(RootMismatch, w, u.Seq, said)
-		return nil, NoBasis
-	}
-	return said, BasisItems
-}
-
-// confirms reports whether a confirmation agrees with the acknowledgements of
-// the same items. One that was recomputed to another root agrees with none.
-func (j *Judgement) confirms(h *HopState, w *Word) bool {
-	var differs Seq
-	for i := range j.Batch.Words {
-		a := &j.Batch.Words[i]
-		if a.Kind != h.Hop.Ack || a.Root.IsZero() || w.Root.IsZero() || !a.Items.Equal(w.Items) {
-			continue
-		}
-		if a.Root == w.Root {
-			return true
-		}
-		differs = a.Seq
-	}
-	if differs != 0 {
-		j.anomaly(RootMismatch, w, differs, w.Items)
-	}
-	return differs == 0
 }
 
 // disputes makes an anomaly of every dispute, held against the last
@@ -409,22 +248,6 @@ func (j *Judgement) disputes(h *HopState) {
 			j.anomaly(Disputed, w, ack, w.Items)
 		}
 	}
-}
-
-// sameHouse reports whether author or speaker of an acknowledgement belong to
-// a claimant's organisation. While nobody has claimed, the claimant's role
-// stands in.
-func (j *Judgement) sameHouse(h *HopState, w *Word, spoken map[Party][]Items) bool {
-	house := func(claimant Party) bool {
-		o := j.Rules.Organisation(claimant)
-		return o == j.Rules.Organisation(w.Speaker) || o == j.Rules.Organisation(w.Author)
-	}
-	for claimant := range spoken {
-		if house(claimant) {
-			return true
-		}
-	}
-	return len(spoken) == 0 && house(Party(h.Hop.From))
 }
 
 // checkClocks makes an anomaly of every author whose clock ran ahead. It
@@ -469,14 +292,17 @@ func (j *Judgement) Custody() []Items {
 	return held
 }
 
-// Holder returns who provably holds what Custody says is at place k.
-func (j *Judgement) Holder(k int) string {
+// Holder returns who provably holds items, which Custody says are at place k: the
+// party that acknowledged the first of them.
+func (j *Judgement) Holder(k int, items Items) string {
 	if k == 0 {
 		return string(Municipality) + ":" + j.Batch.Municipality
 	}
 	h := &j.Hops[k-1]
-	if n := len(h.acks); n > 0 && h.Acknowledger != "" {
-		return string(h.Acknowledger)
+	for _, l := range h.heard {
+		if len(items) > 0 && l.items.Contains(items[0].First) {
+			return string(l.by)
+		}
 	}
 	return string(h.Hop.To)
 }

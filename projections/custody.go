@@ -159,7 +159,7 @@ func (c *Custody) Detail(municipality, batch string, now time.Time) (BatchDetail
 		Custody: []HolderRow{}, Hops: []HopRow{}, Anomalies: []AnomalyRow{}, Alerts: []AlertRow{}}
 	for k, held := range j.Custody() {
 		if len(held) > 0 && len(j.Hops) > 0 {
-			d.Custody = append(d.Custody, HolderRow{j.Holder(k), held.Count(), held})
+			d.Custody = append(d.Custody, HolderRow{j.Holder(k, held), held.Count(), held})
 		}
 	}
 	for k := range j.Hops {
@@ -198,7 +198,7 @@ func batchRow(j *ledger.Judgement, now time.Time) BatchRow {
 	most := 0
 	for k, held := range j.Custody() {
 		if n := held.Count(); n > most {
-			most, row.Holder = n, j.Holder(k)
+			most, row.Holder = n, j.Holder(k, held)
 		}
 	}
 	for i := range b.Alerts {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -14,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,39 +232,49 @@ type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it has
 	err   error         // how; set before
+
+	mu      sync.Mutex     // guards what follows
+	said    []byte         // everything that it wrote
+	pattern *regexp.Regexp // that nothing of it matched so far; then nil
+	matched chan struct{}  // closed when something has
 }
 
-// launch starts a command and returns when it has written a line that matches,
-// or the error with which it ended before that.
+// launch starts a command and returns when it has written something that
+// matches, or the error with which it ended before that.
 func launch(cmd *exec.Cmd, pattern *regexp.Regexp) (*process, error) {
-	out, in := io.Pipe()
-	cmd.Stdout, cmd.Stderr = in, in
+	p := &process{cmd: cmd, ended: make(chan struct{}), pattern: pattern, matched: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p, p
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
-		close(p.ended)
-		in.Close()
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { cmd.Process.Kill() })()
-	lines := bufio.NewReader(out)
-	var said strings.Builder
-	for {
-		line, err := lines.ReadString('\n')
-		said.WriteString(line)
-		if pattern.MatchString(line) {
-			go io.Copy(io.Discard, lines)
-			return p, nil
+		if err := cmd.Wait(); err != nil {
+			p.err = fmt.Errorf("%s: %w\n%s", cmd, err, p.said)
 		}
-		if err != nil {
-			<-p.ended
-			return nil, fmt.Errorf("%s ended (%v) and never wrote %s:\n%s", cmd, p.err, pattern, said.String())
+		close(p.ended)
+	}()
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	select {
+	case <-p.matched:
+	case <-p.ended:
+		if p.pattern != nil {
+			return nil, fmt.Errorf("%s ended and never wrote %s:\n%s", cmd, pattern, p.said)
 		}
 	}
+	return p, nil
+}
+
+// Write takes what the process writes.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said = append(p.said, b...)
+	if p.pattern != nil && p.pattern.Match(p.said) {
+		p.pattern = nil
+		close(p.matched)
+	}
+	return len(b), nil
 }
 
 // stop ends the process as Ctrl-C does and returns how it ended. It may be

@@ -112,13 +112,16 @@ func (p *Pack) Required(stage string) (ledger.Basis, ledger.Grade) {
 
 // Organisation implements [ledger.Rules]. What the pack says of a party goes
 // before what it says of the role; a party of which it says nothing, and every
-// municipality, is a house of its own.
+// municipality, is a house of its own. A counter is of its municipality's house.
 func (p *Pack) Organisation(party ledger.Party) string {
 	if house, ok := p.houses[string(party)]; ok {
 		return house
 	}
 	if house, ok := p.houses[string(party.Role())]; ok {
 		return house
+	}
+	if party.Role() == ledger.Counter && party.ID() != "" {
+		return string(ledger.Municipality) + ":" + party.ID()
 	}
 	return string(party)
 }

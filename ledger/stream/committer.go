@@ -278,8 +278,8 @@ func (c *committer) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look settles what is in doubt, if anything is. It tries until it has looked or
-// ctx ends.
+// look settles what is in doubt, when anything is. It tries until it could look,
+// or until ctx ends.
 func (c *committer) look(ctx context.Context) error {
 	for wait := firstWait; len(c.doubtful) > 0; wait = min(2*wait, longestWait) {
 		err := c.settle(ctx)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 
@@ -201,12 +200,16 @@ func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func
 		yield(ledger.Record{}, err)
 		return false
 	}
-	messages, waiting, err := r.messages(ctx, first)
+	consumer, messages, err := r.messages(ctx, first)
 	if err != nil {
 		return fail(fmt.Errorf("read from %d: %w", first, r.why(ctx, err)))
 	}
-	defer messages.Stop()
-	next := first
+	defer func() {
+		messages.Stop()
+		// Without waiting: what is not heard is forgotten after idle.
+		_ = r.conn.Publish("$JS.API.CONSUMER.DELETE."+Name+"."+consumer.CachedInfo().Name, nil)
+	}()
+	next, waiting := first, consumer.CachedInfo().NumPending
 	for ; last == 0 || next <= last; next++ {
 		if last != 0 && waiting == 0 {
 			// Nothing more will come, which is no reason to wait for ever.
@@ -218,15 +221,15 @@ func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func
 		if err != nil {
 			return fail(fmt.Errorf("read event %d: %w", next, r.why(ctx, err)))
 		}
-		d, err := parseDelivery(m.Reply())
+		meta, err := m.Metadata()
 		if err != nil {
-			return fail(fmt.Errorf("read event %d: %w: %w", next, ledger.ErrUnavailable, err))
+			return fail(fmt.Errorf("read event %d: %w", next, r.why(ctx, err)))
 		}
-		if d.seq != next {
-			return fail(fmt.Errorf("event %d is missing, %d follows %d: %w", next, d.seq, next-1, ledger.ErrGap))
+		if seq := ledger.Seq(meta.Sequence.Stream); seq != next {
+			return fail(fmt.Errorf("event %d is missing, %d follows %d: %w", next, seq, next-1, ledger.ErrGap))
 		}
-		waiting = d.waiting
-		if !yield(ledger.Record{Seq: next, Subject: m.Subject(), Header: own(m.Headers()), Body: m.Data(), Broker: d.at}, nil) {
+		waiting = meta.NumPending
+		if !yield(ledger.Record{Seq: next, Subject: m.Subject(), Header: own(m.Headers()), Body: m.Data(), Broker: meta.Timestamp}, nil) {
 			return false
 		}
 	}
@@ -248,55 +251,18 @@ const (
 )
 
 // messages makes an ordered consumer, which makes itself anew when the broker
-// loses it, and returns how many messages wait for it.
-func (r *Reader) messages(ctx context.Context, first ledger.Seq) (jetstream.MessagesContext, uint64, error) {
+// loses it.
+func (r *Reader) messages(ctx context.Context, first ledger.Seq) (jetstream.Consumer, jetstream.MessagesContext, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	c, err := r.js.OrderedConsumer(ctx, Name, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(first), InactiveThreshold: idle,
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	m, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullHeartbeat(heartbeat))
-	return m, c.CachedInfo().NumPending, err
-}
-
-// A delivery is what the broker says about a message beside it.
-type delivery struct {
-	seq     ledger.Seq
-	at      time.Time // when it was stored
-	waiting uint64    // how many more there are
-}
-
-// parseDelivery reads the reply subject of a message:
-//
-//	$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<waiting>
-//
-// A domain and an account stand before the stream in newer brokers, and a token
-// that says nothing at the end. The library's own parser takes three times as
-// long, and a replay does little else.
-func parseDelivery(reply string) (delivery, error) {
-	tokens := strings.Count(reply, ".") + 1
-	skip := 5
-	if tokens > 9 {
-		skip = 7
-	}
-	rest := reply
-	for range skip {
-		_, rest, _ = strings.Cut(rest, ".")
-	}
-	var numbers [4]uint64
-	for i := range numbers {
-		var token string
-		token, rest, _ = strings.Cut(rest, ".")
-		n, err := strconv.ParseUint(token, 10, 64)
-		if err != nil {
-			return delivery{}, fmt.Errorf("message came with %q: %w", reply, err)
-		}
-		numbers[i] = n
-	}
-	return delivery{ledger.Seq(numbers[0]), time.Unix(0, int64(numbers[2])), numbers[3]}, nil
+	return c, m, err
 }
 
 // own drops the broker's headers: what it adds to a message differs with the

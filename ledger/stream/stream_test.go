@@ -371,6 +371,53 @@ func TestAttachedReader(t *testing.T) {
 	}
 }
 
+// TestFollowerSurvivesItsConsumer takes the broker's consumer away from under a
+// follower, and looks that none is left when the follower has gone.
+func TestFollowerSurvivesItsConsumer(t *testing.T) {
+	l := open(t, config(t, t.TempDir()))
+	js, err := jetstream.New(l.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers := func() (names []string) {
+		s, err := js.Stream(t.Context(), stream.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range s.ConsumerNames(t.Context()).Name() {
+			names = append(names, name)
+		}
+		return names
+	}
+	next := ledger.Seq(1)
+	for r, err := range l.Follow(t.Context(), 1) {
+		if err != nil || r.Seq != next {
+			t.Fatalf("event %d comes where %d belongs: %v", r.Seq, next, err)
+		}
+		switch next++; r.Seq {
+		case 2, 3: // it waits for more now
+			for _, name := range consumers() {
+				if err := js.DeleteConsumer(t.Context(), stream.Name, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			appendTo(t, l, claim(t, l, strconv.Itoa(int(r.Seq))))
+			continue
+		case 4:
+		default:
+			continue
+		}
+		break
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Second) // idle ones stay for longer
+	defer cancel()
+	for left := consumers(); len(left) > 0; left = consumers() {
+		if soon.Err() != nil {
+			t.Fatalf("consumers are left: %v", left)
+		}
+	}
+}
+
 func TestAttachRefusesAnotherLedger(t *testing.T) {
 	l := open(t, config(t, t.TempDir()))
 	e := l.Endpoint()
