@@ -251,22 +251,38 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 	}
 }
 
-// TestEveryFaultIsDocumented wants docs/intake.md to explain the faults of a
-// municipal file, and no others.
-func TestEveryFaultIsDocumented(t *testing.T) {
-	var exist, explained []string
-	for _, m := range regexp.MustCompile(`(?m)^\tFault\w+ +Fault = "([^"]+)"`).FindAllStringSubmatch(readText(t, top+"/producers/intake/refusal.go"), -1) {
-		exist = append(exist, m[1])
+// TestEveryCodeIsDocumented wants the documents to explain every code that a
+// program may meet in the output, and no others.
+func TestEveryCodeIsDocumented(t *testing.T) {
+	anomalies := readSchemas(t)["batch"]["properties"].(map[string]any)["anomalies"]
+	listed, err := json.Marshal(anomalies)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(readText(t, top+"/docs/intake.md"), "\n## Faults\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
-		explained = append(explained, m[1])
-	}
-	slices.Sort(exist)
-	slices.Sort(explained)
-	if len(exist) == 0 || !slices.Equal(exist, explained) {
-		t.Errorf("producers/intake has the faults\n%v\ndocs/intake.md explains\n%v", exist, explained)
+	for _, c := range []struct {
+		source, code      string // a Go file, and how it defines a code
+		document, section string
+	}{
+		{"producers/intake/refusal.go", "Fault", "docs/intake.md", "## Faults\n"},
+		{"ledger/judge.go", "AnomalyCode", "docs/commands.md", "An ANOMALY is"},
+	} {
+		var defined, explained []string
+		for _, m := range regexp.MustCompile(`\w+ +`+c.code+` += "([^"]+)"`).FindAllStringSubmatch(readText(t, top+"/"+c.source), -1) {
+			defined = append(defined, m[1])
+			if c.code == "AnomalyCode" && !strings.Contains(string(listed), `"`+m[1]+`"`) {
+				t.Errorf("docs/json.md does not list the anomaly %s", m[1])
+			}
+		}
+		_, table, _ := strings.Cut(readText(t, top+"/"+c.document), c.section)
+		table, _, _ = strings.Cut(table, "\n## ")
+		for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(table, -1) {
+			explained = append(explained, m[1])
+		}
+		slices.Sort(defined)
+		slices.Sort(explained)
+		if len(defined) == 0 || !slices.Equal(defined, explained) {
+			t.Errorf("%s defines\n%v\n%s explains\n%v", c.source, defined, c.document, explained)
+		}
 	}
 }
 

@@ -80,8 +80,10 @@ type Watchdog struct {
 	// is sent again byte for byte before anything else is decided.
 	doubtful map[*ledger.Batch]*attempt
 
-	told   int    // quarantined records that were logged
-	warned string // the day of the last warning about the calendar
+	last   time.Time // record time of the last event
+	behind bool      // it was logged that the clock is behind
+	told   int       // quarantined records that were logged
+	warned string    // the day of the last warning about the calendar
 }
 
 // An attempt is a decision as it was sent.
@@ -141,6 +143,7 @@ func (w *Watchdog) Tick(ctx context.Context) error {
 	if err := w.catchUp(ctx); err != nil {
 		return err
 	}
+	now = w.notBefore(now)
 	for b := w.timers.expired(now); b != nil; b = w.timers.expired(now) {
 		w.open[b] = true
 	}
@@ -158,6 +161,25 @@ func (w *Watchdog) Tick(ctx context.Context) error {
 	}
 	return failed
 }
+
+// notBefore returns the later of the clock and the last record time: what the
+// ledger has recorded has passed, whatever a clock that was set back says.
+func (w *Watchdog) notBefore(now time.Time) time.Time {
+	if !w.last.After(now) {
+		w.behind = false
+		return now
+	}
+	if !w.behind && w.last.Sub(now) > clockTolerance {
+		w.behind = true
+		w.cfg.Logger.Error().Time("clock", now).Time("record_time", w.last).
+			Msg("the clock is behind the ledger; due times are held against the last record time")
+	}
+	return w.last
+}
+
+// clockTolerance is how far the clock may be behind the ledger without a word
+// about it.
+const clockTolerance = 5 * time.Minute
 
 // Next returns the earliest due time that is still ahead of what was judged
 // last, and false when nothing is owed. A story's clock moves by it.
@@ -193,6 +215,7 @@ func (w *Watchdog) take(r ledger.Record) {
 	e, err := ledger.Decode(r)
 	e.Record = r
 	if err == nil {
+		w.last = e.Time
 		if err := w.rules.Apply(e); err != nil {
 			w.cfg.Logger.Error().Err(err).Uint64("seq", uint64(r.Seq)).Msg("rule pack cannot be read; the one before stays in force")
 		}
@@ -209,6 +232,10 @@ func (w *Watchdog) tellQuarantine() {
 		w.cfg.Logger.Error().Err(q.Err).Uint64("seq", uint64(q.Seq)).Msg("record is not an event; quarantined")
 	}
 }
+
+// patience bounds one append, so that a broker that does not answer stops neither
+// the ticks nor the lines about it.
+const patience = 15 * time.Second
 
 // attempts bounds how often one batch is decided again within a tick, while
 // other events keep getting in first. The next tick goes on.
@@ -231,7 +258,7 @@ func (w *Watchdog) decide(ctx context.Context, b *ledger.Batch, now time.Time) e
 		a := w.doubtful[b]
 		if a == nil {
 			var err error
-			if a, err = w.write(decisions[0]); err != nil {
+			if a, err = w.writeFirst(decisions); err != nil {
 				return err
 			}
 		}
@@ -244,6 +271,21 @@ func (w *Watchdog) decide(ctx context.Context, b *ledger.Batch, now time.Time) e
 		}
 	}
 	return nil
+}
+
+// writeFirst makes the event of the first decision that can be written. One that
+// cannot does not keep the others back; it is an error once it is all that is
+// left.
+func (w *Watchdog) writeFirst(decisions []ledger.Decision) (*attempt, error) {
+	var failed error
+	for _, d := range decisions {
+		a, err := w.write(d)
+		if err == nil {
+			return a, nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, failed
 }
 
 // write makes the event of a decision.
@@ -265,9 +307,11 @@ func (w *Watchdog) write(d ledger.Decision) (*attempt, error) {
 // ledger and either finds it or decides it again under the same id.
 func (w *Watchdog) append(ctx context.Context, b *ledger.Batch, a *attempt) error {
 	d := &a.decision
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	receipt, err := w.cfg.Log.Decide(ctx, d.Head, a.record)
 	delete(w.doubtful, b)
-	if errors.Is(err, ledger.ErrUnknown) {
+	if errors.Is(err, ledger.ErrUnknown) || errors.Is(err, context.DeadlineExceeded) {
 		w.doubtful[b] = a
 	}
 	if err != nil {

@@ -87,8 +87,20 @@ func (s *scene) importCompleted() {
 	s.say("relay:2", producers.Report{Kind: ledger.ImportCompleted, Count: 100})
 }
 
+// registered is the 登録 and the gateway's confirmation of it: relay and registry
+// are one house.
 func (s *scene) registered(items ledger.Items) {
 	s.say("registry:jlis", producers.Report{Kind: ledger.ImportRegistered, Items: items})
+	s.say("municipality:131229", producers.Report{Kind: ledger.ImportConfirmed, Items: items, Root: rootOf(items)})
+}
+
+// rootOf returns the root that the municipality's own manifest gives: the
+// declared one for all items, some other for a part.
+func rootOf(items ledger.Items) ledger.Root {
+	if items.Count() == 100 {
+		return ledger.Root{1}
+	}
+	return ledger.Root{3}
 }
 
 // alerts returns the alert events in the ledger, one a line.
@@ -197,7 +209,7 @@ func TestAWatchdogThatStartsAnewNeitherMissesNorDoubles(t *testing.T) {
 	s.clock.Advance(time.Hour)
 	s.tick(s.dog())
 	s.wants(late)
-	s.registered(ledger.AllItems(100))
+	s.registered(ledger.Items{{First: 1, Last: 100}})
 	s.tick(s.dog())
 	s.tick(s.dog())
 	s.wants(late + "\n" + closed)
@@ -222,7 +234,7 @@ func TestAnAcknowledgementThatGetsInFirstMakesTheAlertDisappear(t *testing.T) {
 	s.upload()
 	s.importCompleted()
 	s.clock.Advance(24*time.Hour + 1)
-	log := &between{Log: s.log, first: func() { s.registered(ledger.AllItems(100)) }}
+	log := &between{Log: s.log, first: func() { s.registered(ledger.Items{{First: 1, Last: 100}}) }}
 	w, err := watchdog.New(watchdog.Config{Log: log, Party: "watchdog", Key: testenv.Key(t, "watchdog"),
 		Now: s.clock.Now, Rand: rand.Reader, Logger: zerolog.New(&s.lines)})
 	if err != nil {
@@ -259,7 +271,8 @@ func TestEveryOutcomeOfAnAppendGivesOneAlert(t *testing.T) {
 				s.clock.Advance(time.Second)
 			}
 			s.wants(late)
-			s.registered(ledger.AllItems(100))
+			s.registered(ledger.Items{{First: 1, Last: 40}})
+			s.registered(ledger.Items{{First: 41, Last: 100}})
 			for range len(faults) + 2 {
 				_ = w.Tick(t.Context())
 			}
@@ -308,6 +321,21 @@ func TestGarbageInTheLedgerIsQuarantinedAndStopsNothing(t *testing.T) {
 	s.wants(late)
 	if n := len(w.State().Quarantine); n != 1 || !strings.Contains(s.lines.String(), "quarantined") {
 		t.Errorf("%d in quarantine, log:\n%s", n, s.lines.String())
+	}
+}
+
+// TestAClockThatWasSetBackHidesNothing: what the ledger has recorded has passed.
+func TestAClockThatWasSetBackHidesNothing(t *testing.T) {
+	s := newScene(t)
+	s.upload()
+	s.importCompleted()
+	s.clock.Advance(48 * time.Hour)
+	s.say("relay:2", producers.Report{Kind: ledger.ImportCompleted, Count: 100})
+	s.clock.Advance(-47 * time.Hour)
+	s.tick(s.dog())
+	s.wants(late)
+	if !strings.Contains(s.lines.String(), "the clock is behind the ledger") {
+		t.Errorf("log is\n%s", s.lines.String())
 	}
 }
 

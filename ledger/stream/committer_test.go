@@ -206,6 +206,23 @@ func TestSecondCommitterWhileInDoubt(t *testing.T) {
 	r.check(4)
 }
 
+// TestDoubtEndsWithTheNextEvent: once another event has the place of one in
+// doubt, whoever stores that one is somebody else.
+func TestDoubtEndsWithTheNextEvent(t *testing.T) {
+	r := newRemote(t)
+	r.proxy.hold(toBroker)
+	_, err := r.soon(r.claim("lost"))
+	r.wants(err, ledger.ErrUnknown)
+	r.proxy.cut()
+	r.proxy.pass(toBroker)
+	r.must(r.claim("next"), 3, false)
+	second := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
+	second.must(r.claim("lost"), 4, false)
+	_, err = r.Append(t.Context(), r.claim("too late"))
+	r.wants(err, ledger.ErrFenced)
+	r.check(4)
+}
+
 func TestWhatTheBrokerRefusesIsNotWritten(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(*testing.T, jetstream.JetStream)

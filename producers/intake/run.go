@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"todoke/ledger"
@@ -83,7 +84,11 @@ func (a *answerer) answer(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if _, err := a.reporter.Report(ctx, r); err != nil {
+		if _, err := a.reporter.Report(ctx, r); errors.Is(err, ledger.ErrRefused) {
+			// One answer that cannot be said keeps none of the others
+			// back. What it would have confirmed stays owed, and alerts.
+			continue
+		} else if err != nil {
 			return err
 		}
 	}
