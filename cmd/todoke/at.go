@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -46,11 +48,14 @@ func (a *app) replay(o asOf, views ...projections.View) (moment, error) {
 	if err != nil {
 		return moment{}, err
 	}
-	source, err := a.read()
+	source, err := a.existing()
 	if err != nil {
 		return moment{}, err
 	}
 	defer source.close()
+	if err := beyond(a.ctx, source, to); err != nil {
+		return moment{}, err
+	}
 	var clock lastTime
 	m := moment{}
 	if m.seq, err = projections.Run(a.ctx, source, to, append(views, &clock)...); err != nil {
@@ -66,6 +71,21 @@ func (a *app) replay(o asOf, views ...projections.View) (moment, error) {
 		m.now = source.now(m.last)
 	}
 	return m, nil
+}
+
+// beyond returns an error when a point lies beyond the ledger: what is not yet
+// said must not read as if all were well.
+func beyond(ctx context.Context, r ledger.Reader, to projections.Point) error {
+	head, err := r.Head(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask for the head: %w", err)
+	case to.Seq > head:
+		return usagef("--at %d: the ledger ends at %d", to.Seq, head)
+	case to.Time.After(time.Now()):
+		return usagef("--at %s lies in the future", stamp(to.Time))
+	}
+	return nil
 }
 
 // lastTime is the view that knows the last record time.

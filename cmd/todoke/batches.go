@@ -38,7 +38,11 @@ func (c *batchesCommand) Run(a *app) error {
 			}
 			continue
 		}
-		t.add(row.Batch, strconv.Itoa(row.Items), a.status(row.Status), row.Hop, strconv.Itoa(row.Missing),
+		items := strconv.Itoa(row.Items)
+		if row.Items == 0 { // nobody has declared it: a mistyped number looks like this
+			items = a.say("未申告", "undeclared")
+		}
+		t.add(row.Batch, items, a.status(row.Status), row.Hop, strconv.Itoa(row.Missing),
 			stampOf(row.Due)+a.provisional(row.Provisional), row.Holder, strconv.Itoa(row.OpenAlerts))
 	}
 	if !a.JSON {
@@ -162,6 +166,11 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 	if err := t.print(a.out); err != nil {
 		return err
 	}
+	for _, h := range d.Hops {
+		if h.InHouse > 0 {
+			fmt.Fprintf(a.out, a.say("\n社内確認のみ  %s  %d通：求める根拠と独立の確認がまだない\n", "\nIN HOUSE ONLY  %s  %d items: heard, but not on the basis asked for, or not confirmed by anybody independent\n"), h.Hop, h.InHouse)
+		}
+	}
 	fmt.Fprintf(a.out, "\n%s\n", a.say("保管責任（確かに持っている者）", "CUSTODY (who provably holds)"))
 	for _, h := range d.Custody {
 		fmt.Fprintf(a.out, "  %-18s %6d  %s\n", h.Party, h.Count, short(h.Items))
@@ -174,13 +183,26 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 		}
 	}
 	for _, an := range d.Anomalies {
-		fmt.Fprintf(a.out, a.say("\n不整合  %s  %s  %s  記録 %d 対 %d  %s\n", "\nANOMALY  %s  %s  by %s  event %d against %d  %s\n"), an.Code, an.Hop, an.By, an.Said, an.Other, short(an.Items))
+		a.printAnomaly(&an)
 	}
 	for i := range d.Alerts {
 		fmt.Fprintln(a.out)
 		a.printAlert(&d.Alerts[i])
 	}
 	return nil
+}
+
+// printAnomaly says which word contradicts what, with both numbers where there
+// are two.
+func (a *app) printAnomaly(n *projections.AnomalyRow) {
+	fmt.Fprintf(a.out, a.say("\n不整合  %s  %s  %s の記録 %d", "\nANOMALY  %s  %s  event %[4]d by %[3]s"), n.Code, n.Hop, n.By, n.Said)
+	if n.Other != 0 {
+		fmt.Fprintf(a.out, a.say("、記録 %d に対して", " against event %d"), n.Other)
+	}
+	if n.Want != 0 {
+		fmt.Fprintf(a.out, a.say("、%d通と言うが、完了報告は %d通", ": says %d, claimed are %d"), n.Have, n.Want)
+	}
+	fmt.Fprintf(a.out, "  %s\n", short(n.Items))
 }
 
 func (a *app) printTowns(towns []projections.TownRow) {

@@ -36,6 +36,9 @@ func (c *demoCommand) Run(a *app) error {
 	if err != nil {
 		return usagef("%v", err)
 	}
+	if n := s.Households(); items.Max() > uint32(n) {
+		return usagef("--fault %s: the batch has the items 1-%d", c.Fault, n)
+	}
 	dir, cleanup, err := c.folder()
 	if err != nil {
 		return err

@@ -18,9 +18,9 @@ import (
 )
 
 type intakeCommand struct {
-	Files  []string `arg:"" optional:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8." type:"existingfile"`
+	Files  []string `arg:"" optional:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8."`
 	Check  bool     `help:"Read and judge only; keep and report nothing."`
-	Towns  string   `help:"Table of towns, as docs/intake.md describes it." placeholder:"FILE" type:"existingfile"`
+	Towns  string   `help:"Table of towns, as docs/intake.md describes it." placeholder:"FILE"`
 	Answer bool     `help:"Then go on: answer every 登録 of this gateway's batches against its manifest, until stopped."`
 	Digits []string `help:"A column whose 12-digit numbers are no My Numbers; recorded in the manifest." placeholder:"COLUMN"`
 }
@@ -45,6 +45,11 @@ func (c *intakeCommand) Run(a *app) error {
 	if len(c.Files) == 0 && !c.Answer {
 		return usagef("name a file, or --answer")
 	}
+	for _, file := range c.Files {
+		if _, err := os.Stat(file); err != nil {
+			return usagef("%v", err)
+		}
+	}
 	cfg, err := c.config(a)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func (c *intakeCommand) Run(a *app) error {
 		return err
 	}
 	defer log.close()
-	reporter, err := a.reporter(log)
+	reporter, err := a.reporter(&answers{log, a})
 	if err != nil {
 		return err
 	}
@@ -74,7 +79,25 @@ func (c *intakeCommand) Run(a *app) error {
 	if refused != nil || !c.Answer {
 		return refused
 	}
+	if !a.JSON {
+		fmt.Fprintf(a.out, a.say("%s の登録通知を控えと照合して答える。Ctrl-C で終わる\n", "answering every 登録 of %s against its manifest; Ctrl-C ends it\n"), reporter.Party())
+	}
 	return gateway.Run(a.ctx, log, reporter)
+}
+
+// answers is the log of a gateway that says on the screen what it answers.
+type answers struct {
+	producers.Appender
+	app *app
+}
+
+// Append implements producers.Appender.
+func (l *answers) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	receipt, err := l.Appender.Append(ctx, r)
+	if subject, bad := ledger.ParseSubject(r.Subject); err == nil && bad == nil && subject.Kind != ledger.UploadCompleted && !l.app.JSON {
+		fmt.Fprintf(l.app.out, "%s  %s  %s  %d\n", stamp(receipt.Time), subject.Aggregate, subject.Kind, receipt.Seq)
+	}
+	return receipt, err
 }
 
 // files reads every file and prints what became of it. It returns the last

@@ -40,12 +40,7 @@ func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
 		}
 		cfg.Opening = stream.Opening{Party: operator, Key: key, Pack: pack.Text()}
 	}
-	var l *stream.Ledger
-	open := func() (err error) { l, err = stream.Open(a.ctx, cfg); return err }
-	err := open()
-	if !listen {
-		err = a.waitForLock(err, open)
-	}
+	l, err := stream.Open(a.ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", a.Data, err)
 	}
@@ -84,8 +79,16 @@ func (s *source) now(last time.Time) time.Time {
 
 // open opens the ledger, and makes one with the given rules where there is none,
 // unless pack is nil. A live store is never opened: when a server runs on the
-// folder, it is asked instead, through its gate for appends.
+// folder, it is asked instead, through its gate for appends; when another short
+// command has the folder, its turn is waited for.
 func (a *app) open(pack *rule.Pack) (*source, error) {
+	var s *source
+	open := func() (err error) { s, err = a.tryOpen(pack); return err }
+	err := a.waitForLock(open(), open)
+	return s, err
+}
+
+func (a *app) tryOpen(pack *rule.Pack) (*source, error) {
 	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
 		return a.attach(endpoint)
 	}
@@ -109,8 +112,8 @@ func (a *app) attach(endpoint stream.Endpoint) (*source, error) {
 	return &source{r, c, r.Story(), func() { c.Close(); r.Close() }}, nil
 }
 
-// read opens the ledger for reading: it makes none.
-func (a *app) read() (*source, error) {
+// existing opens the ledger of a command that makes none.
+func (a *app) existing() (*source, error) {
 	s, err := a.open(nil)
 	if errors.Is(err, ledger.ErrNoLedger) {
 		err = fmt.Errorf("%w; todoke serve, intake or demo --keep makes one, --data names another", err)

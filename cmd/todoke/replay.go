@@ -29,11 +29,14 @@ func (c *replayCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	source, err := a.read()
+	source, err := a.existing()
 	if err != nil {
 		return err
 	}
 	defer source.close()
+	if err := beyond(a.ctx, source, to); err != nil {
+		return err
+	}
 	last := to.Seq
 	if last == 0 {
 		if last, err = source.Head(a.ctx); err != nil {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"todoke/ledger"
-	"todoke/ledger/rule"
 	"todoke/producers"
 	"todoke/producers/intake"
 )
@@ -17,8 +16,8 @@ type reportCommand struct {
 	Items      string `help:"Which items, as 1-551,560." placeholder:"RANGES"`
 	Count      uint32 `help:"How many; alone it is a count without content."`
 	Root       string `help:"Root that the party recomputed over what it holds." placeholder:"HEX"`
-	FromFile   string `help:"Recompute count and root from the rows of this file." placeholder:"FILE" type:"existingfile"`
-	BatchKey   string `help:"The batch key that came with the rows, for --from-file." placeholder:"FILE" type:"existingfile"`
+	FromFile   string `help:"Recompute count and root from the rows of this file." placeholder:"FILE"`
+	BatchKey   string `help:"The batch key that came with the rows, for --from-file." placeholder:"FILE"`
 	Document   string `help:"What it rests on: KIND or KIND:DATE, as notice:2015-10-06." placeholder:"KIND[:DATE]"`
 	Transcribe string `help:"Write down what another party said on paper, by phone or in a notice." placeholder:"PARTY"`
 	Slip       string `help:"Number of the slip: the same slip again is the same event." placeholder:"NUMBER"`
@@ -35,7 +34,7 @@ func (c *reportCommand) Run(a *app) error {
 	if _, err := a.party(); err != nil {
 		return err
 	}
-	log, err := a.open(rule.Default())
+	log, err := a.existing()
 	if err != nil {
 		return err
 	}

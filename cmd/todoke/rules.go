@@ -60,7 +60,7 @@ func (v *packView) Apply(e *ledger.Event, err error) {
 var _ projections.View = (*packView)(nil)
 
 type rulesCalendar struct {
-	File string `arg:"" help:"The file, as the Cabinet Office publishes it." type:"existingfile"`
+	File string `arg:"" help:"The file, as the Cabinet Office publishes it."`
 }
 
 // Run publishes a pack with the new calendar. Batches that are under way keep
@@ -82,7 +82,7 @@ func (c *rulesCalendar) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("%s: %v: %w", c.File, err, ledger.ErrRefused)
 	}
-	log, err := a.open(nil)
+	log, err := a.existing()
 	if err != nil {
 		return err
 	}

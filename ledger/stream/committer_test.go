@@ -206,6 +206,29 @@ func TestSecondCommitterWhileInDoubt(t *testing.T) {
 	r.check(4)
 }
 
+// TestEventInDoubtLandsFirst: an event of before arrives after it was looked for
+// and just before the next one is sent.
+func TestEventInDoubtLandsFirst(t *testing.T) {
+	r := newRemote(t)
+	before, next := r.claim("before"), r.claim("next")
+	e, err := ledger.Admit(r.ledger.ID(), next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.doubtful[idOf(before)] = true
+	courier := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
+	courier.must(before, 3, false)
+	_, err = r.send(t.Context(), &e, e.ID())
+	r.wants(err, errMoved)
+	r.give()
+	r.must(next, 4, false)
+	r.must(before, 3, true)
+	r.check(4)
+}
+
 // TestDoubtEndsWithTheNextEvent: once another event has the place of one in
 // doubt, whoever stores that one is somebody else.
 func TestDoubtEndsWithTheNextEvent(t *testing.T) {

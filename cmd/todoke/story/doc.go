@@ -62,6 +62,9 @@ type Lot struct {
 	Towns        []Households
 }
 
+// Households returns how many items the faulty lot has.
+func (s *Story) Households() int { return s.lot(s.Faulty).households() }
+
 // households returns how many items the lot has.
 func (l *Lot) households() int {
 	n := 0

@@ -102,14 +102,22 @@ func (t *Teller) alert(e ledger.Event) error {
 	}
 	lines := []string{
 		fmt.Sprintf("%s  %s", t.stamp(e.Time, "15:04:05 MST"), fmt.Sprintf(t.say.raised[b.Cause], e.Subject.Aggregate, t.lots[e.Subject.Aggregate])),
-		fmt.Sprintf(t.say.hop, b.Hop, t.say.sides[b.Side]),
-		fmt.Sprintf(t.say.claimed, b.ClaimedBy, t.stamp(b.ClaimedAt, t.say.moment)),
-		fmt.Sprintf(t.say.owed, b.OwedBy, t.stamp(b.Due, t.say.moment)),
+		fmt.Sprintf(t.say.hop, b.Hop, t.state(b.Side, b.Cause)),
+		fmt.Sprintf(t.say.claimed, b.ClaimedBy, t.stamp(b.ClaimedAt, t.say.moment+":05")),
+		fmt.Sprintf(t.say.owed, b.OwedBy, t.stamp(b.Due, t.say.moment+":05")),
 		fmt.Sprintf(t.say.missing, t.number(b.Count), shorten(b.Items.String()), t.towns(b.Towns)),
 		fmt.Sprintf(t.say.holder, b.Holder),
 	}
 	_, err := fmt.Fprintf(t.w, "\n  ▲ %s\n\n", strings.Join(lines, "\n    "))
 	return err
+}
+
+// state says what is wrong with a side of a hop.
+func (t *Teller) state(side ledger.Side, cause ledger.Cause) string {
+	if cause == ledger.Contradict {
+		return t.say.contradicted
+	}
+	return t.say.sides[side]
 }
 
 func (t *Teller) towns(towns []ledger.Town) string {
@@ -130,8 +138,12 @@ func (t *Teller) End(r *Result) error {
 		fmt.Fprintln(&b, t.say.quiet)
 	} else {
 		a := r.Alerts[0]
-		fmt.Fprintf(&b, t.say.terminal, t.stamp(a.ClaimedAt, t.say.moment), a.ClaimedBy)
-		fmt.Fprintf(&b, t.say.ledger, t.stamp(a.RaisedAt, t.say.moment+":05"), a.OwedBy, thousands(uint32(a.Missing)), t.took(r.TimeToDetect))
+		fmt.Fprintf(&b, t.say.terminal, t.stamp(a.ClaimedAt, t.say.moment+":05"), a.ClaimedBy)
+		knew := t.say.ledger
+		if a.Cause == ledger.Contradict.String() {
+			knew = t.say.ledgerSaw
+		}
+		fmt.Fprintf(&b, knew, t.stamp(a.RaisedAt, t.say.moment+":05"), a.OwedBy, thousands(uint32(a.Missing)), t.took(r.TimeToDetect))
 		real := t.story.Real[0]
 		if t.say.lang != "ja" {
 			real = t.story.Real[1]
@@ -170,6 +182,7 @@ type tongue struct {
 	items, byCount, byRoot                      string
 	hop, claimed, owed, missing, holder, closed string
 	total, quiet, terminal, ledger, real, took  string
+	contradicted, ledgerSaw                     string
 	raised                                      map[ledger.Cause]string
 	sides                                       map[ledger.Side]string
 	kinds                                       map[ledger.Kind]string
@@ -187,6 +200,8 @@ func inJapanese() tongue {
 		terminal: "  端末は言った   %s  %s「完了」\n",
 		ledger:   "  台帳は知った   %s  %s の受領確認がない：%s通。完了報告から %s\n",
 		real:     "  現実の2015年   %s\n", took: "%d時間%d分%d秒",
+		contradicted: "知らせは来たが、内容が違う",
+		ledgerSaw:    "  台帳は知った   %s  %s の知らせは、送った %s通と内容が違う。完了報告から %s\n",
 		raised: map[ledger.Cause]string{
 			ledger.Absence:    "警報  %s（%s）  来るはずの知らせが来ない",
 			ledger.Contradict: "警報  %s（%s）  知らせは来たが、内容が合わない",
@@ -216,6 +231,8 @@ func inEnglish() tongue {
 		terminal: "  The terminal said   %s  %s: completed\n",
 		ledger:   "  The ledger knew     %s  no acknowledgement by %s for %s items, %s after the claim\n",
 		real:     "  In reality          %s\n", took: "%d h %d min %d s",
+		contradicted: "a word came, with other content",
+		ledgerSaw:    "  The ledger knew     %s  %s says other content than the %s items that were sent, %s after the claim\n",
 		raised: map[ledger.Cause]string{
 			ledger.Absence:    "ALERT  %s (%s)  the word that was due did not come",
 			ledger.Contradict: "ALERT  %s (%s)  a word came and contradicts what was sent",
