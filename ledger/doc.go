@@ -43,15 +43,18 @@
 //     to some claim, in the claimant's own order; it acknowledges those.
 //   - its grade, min(declared, the maximum for role, kind and basis), is at
 //     least the required one.
-//   - it is independent: neither speaker nor author belong to the claimant's
-//     organisation, or somebody holds the paper and counted it (grade 3), or the
-//     municipality's gateway has confirmed the same items against its own
-//     manifest. Until then the items are heard, not acknowledged: 社内確認のみ.
+//   - it is independent, item by item: neither its speaker nor its author belong
+//     to the organisation that claimed the item. Who holds the paper and counted it
+//     (grade 3) may be of that organisation, if it says so itself. Otherwise the
+//     municipality's gateway must have confirmed the item against its own manifest;
+//     until then it is heard, not acknowledged: 社内確認のみ. A confirmation written
+//     by either side of the hop is none.
 //
-// A number that is the sum of no claims and below what is claimed, a root that
-// differs, and a dispute by the municipality are contradictions: the obligation
-// stays open and does not wait for its due time. A number above what is claimed
-// is early: the claimant owes the rest.
+// A number that is the sum of no claims and below what is claimed, or above the
+// batch, a root that differs, and a dispute by the municipality are
+// contradictions: the obligation does not wait for its due time, and where nothing
+// was open any more, its speaker owes a correction at once. Another number above
+// what is claimed is early: the claimant owes the rest.
 //
 // # Invariants
 //
@@ -131,6 +134,10 @@
 // second claimant, a claim of what is not held, a clock ahead) alert nobody by
 // themselves: they leave the obligation open that they fail to discharge, and its
 // due time alerts.
+//
+// 2026-11-22: An alert about an acknowledgement closes when its items are
+// acknowledged, not when they are heard: a number from the claimant's own house
+// would otherwise close the alert that only the 登録 may close.
 //
 // 2026-11-22: An alert is raised when its due time is over. Packs have no grace
 // yet, so nothing is called overdue: past due is late. Paging after grace comes
