@@ -24,8 +24,8 @@ test: ## run every test that needs no root
 	$(GO) test $(PKG)
 
 .PHONY: race
-race: ## the same under the race detector
-	$(GO) test -race $(PKG)
+race: ## the same under the race detector, with fewer stories
+	$(GO) test -race -short $(PKG)
 
 .PHONY: check
 check: ## gofmt, vet, staticcheck, and the rules of the house as tests
