@@ -60,8 +60,9 @@ type Reader interface {
 	Head(ctx context.Context) (Seq, error)
 
 	// Read yields the records from first to last, both included, in order.
-	// It ends with [ErrGap] when one is missing and with the context's
-	// error when ctx is done. The records are the caller's.
+	// It ends with [ErrGap] when one is missing, one above the head as well,
+	// and with the context's error when ctx is done. The records are the
+	// caller's.
 	Read(ctx context.Context, first, last Seq) iter.Seq2[Record, error]
 
 	// Follow yields the records from first on, in order, then waits for
