@@ -135,6 +135,8 @@ func (s *sheet) findColumns(line int) {
 	for i, name := range s.header {
 		if fault, _ := inspect(name); fault != "" {
 			s.add(line, i, fault, reasonOf(fault, s.text.encoding))
+		} else if ledger.FindMyNumber(name) >= 0 {
+			s.add(line, i, FaultMyNumber, "the name of the column looks like a My Number")
 		} else if before := slices.Index(s.header, name); before < i {
 			s.add(line, i, FaultRepeated, fmt.Sprintf("has the same name as column %d", before+1))
 		}
@@ -278,7 +280,7 @@ func reasonOf(f Fault, encoding string) string {
 	case f == FaultNUL:
 		return "there is a NUL byte"
 	case f == FaultControl:
-		return "there is a control character"
+		return "there is a control character, or one that nobody sees"
 	case f == FaultQuote:
 		return "a quote stands inside an unquoted field, is not closed, or has text behind it"
 	case encoding == CP932:

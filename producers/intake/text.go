@@ -105,6 +105,8 @@ func inspect(s string) (fault Fault, digits int) {
 		switch {
 		case r >= '0' && r <= '9', r >= '０' && r <= '９':
 			digits++
+		case isInvisible(r):
+			return FaultControl, digits
 		case r >= ' ' && r < 0x7F, r > 0x9F && r != utf8.RuneError, r == '\n':
 		case r == 0:
 			return FaultNUL, digits
@@ -115,6 +117,13 @@ func inspect(s string) (fault Fault, digits int) {
 		}
 	}
 	return "", digits
+}
+
+// isInvisible reports whether r is a character that nobody sees and that hides
+// or turns what stands beside it: a soft hyphen, a zero-width character, a mark of
+// direction. Variation selectors are none: names have them.
+func isInvisible(r rune) bool {
+	return r == 0xAD || r == 0xFEFF || r >= 0x200B && r <= 0x200F || r >= 0x2028 && r <= 0x202E || r >= 0x2060 && r <= 0x206F
 }
 
 // fold returns s as it is compared: without spaces around it, full width as
