@@ -204,7 +204,7 @@ func admitScope(e *Event) error {
 		return fmt.Errorf("speaker or document: %w", ErrPersonal)
 	}
 	if by := e.Kind().By(); speaker.Role() != by {
-		return fmt.Errorf("said by %s, which only a %s may say: %w", speaker, by, ErrScope)
+		return fmt.Errorf("%s is no %s: %w", speaker, by, ErrScope)
 	}
 	for _, p := range []Party{speaker, e.Author} {
 		if p.Role() == Municipality && p.ID() != e.Subject.Municipality {

@@ -83,7 +83,7 @@ func Serve(ctx context.Context, nc *nats.Conn, log ledger.Log) error {
 		cancel()
 		return fmt.Errorf("start gate: %w", err)
 	}
-	g := &gate{log: log, slots: make(chan struct{}, concurrent)}
+	g := &gate{nc: nc, log: log, slots: make(chan struct{}, concurrent)}
 	defer g.finish()
 	defer cancel()
 	defer service.Stop()
@@ -105,6 +105,7 @@ func Serve(ctx context.Context, nc *nats.Conn, log ledger.Log) error {
 
 // A gate handles requests. Each takes a slot first.
 type gate struct {
+	nc    *nats.Conn
 	log   ledger.Log
 	slots chan struct{}
 }
@@ -122,7 +123,7 @@ func (g *gate) take(ctx context.Context, r micro.Request) {
 	select {
 	case g.slots <- struct{}{}:
 	case <-ctx.Done():
-		answer(r, ledger.Receipt{}, fmt.Errorf("gate is closing: %w", ledger.ErrUnavailable))
+		g.answer(r, ledger.Receipt{}, fmt.Errorf("gate is closing: %w", ledger.ErrUnavailable))
 		return
 	}
 	go func() {
@@ -130,7 +131,7 @@ func (g *gate) take(ctx context.Context, r micro.Request) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
 		receipt, err := g.append(ctx, r)
-		answer(r, receipt, err)
+		g.answer(r, receipt, err)
 	}()
 }
 
@@ -154,17 +155,18 @@ func (g *gate) append(ctx context.Context, r micro.Request) (ledger.Receipt, err
 }
 
 // answer answers a request. An answer that cannot be sent is an unknown outcome
-// to the author, who asks again.
-func answer(r micro.Request, receipt ledger.Receipt, err error) {
-	var body []byte
+// to the author, who asks again. It goes out on the connection and not through
+// the request, which the service reads for its statistics as soon as the handler
+// has returned.
+func (g *gate) answer(r micro.Request, receipt ledger.Receipt, err error) {
+	m := &nats.Msg{Subject: r.Reply()}
 	if err == nil {
-		body, err = json.Marshal(receipt)
+		m.Data, err = json.Marshal(receipt)
 	}
 	if err != nil {
-		_ = r.Error(ledger.Code(err), oneLine(err), nil)
-		return
+		m.Header = nats.Header{micro.ErrorCodeHeader: {ledger.Code(err)}, micro.ErrorHeader: {oneLine(err)}}
 	}
-	_ = r.Respond(body)
+	_ = g.nc.PublishMsg(m)
 }
 
 // oneLine returns the error's sentence as it can stand in a header.
