@@ -27,7 +27,9 @@ func (c *alertsCommand) Run(a *app) error {
 		} else if c.Open {
 			continue
 		}
-		shown++
+		if shown++; shown > 1 && !a.JSON {
+			fmt.Fprintln(a.out)
+		}
 		if a.JSON {
 			if err := a.printJSON(row); err != nil {
 				return err
@@ -35,7 +37,6 @@ func (c *alertsCommand) Run(a *app) error {
 			continue
 		}
 		a.printAlert(&row)
-		fmt.Fprintln(a.out)
 	}
 	if !a.JSON {
 		if shown == 0 {
@@ -59,11 +60,11 @@ func (a *app) printAlert(r *projections.AlertRow) {
 	fmt.Fprintf(a.out, a.say("  受渡し    %s %s\n", "  hop       %s %s\n"), r.Hop, a.side(r.Side))
 	fmt.Fprintf(a.out, a.say("  完了報告  %s（%s、自己申告）\n", "  claimed   by %s (%s, about its own work)\n"), r.ClaimedBy, stampOf(r.ClaimedAt))
 	fmt.Fprintf(a.out, a.say("  待つ相手  %s、期限 %s、警報 %s\n", "  owed      by %s, due %s, raised %s\n"), r.OwedBy, stamp(r.Due), stamp(r.RaisedAt))
-	missing, items := r.MissingCount, r.Missing
-	if !r.Open {
-		missing, items = r.Count, r.Items
+	if r.Open {
+		fmt.Fprintf(a.out, a.say("  不足      %d通 %s（発生時 %d通）\n", "  missing   %d items %s (%d when raised)\n"), r.MissingCount, short(r.Missing), r.Count)
+	} else {
+		fmt.Fprintf(a.out, a.say("  不足だった %d通 %s\n", "  was missing %d items %s\n"), r.Count, short(r.Items))
 	}
-	fmt.Fprintf(a.out, a.say("  不足      %d通 %s（発生時 %d通）\n", "  missing   %d items %s (%d when raised)\n"), missing, short(items), r.Count)
 	a.printTowns(r.Towns)
 	fmt.Fprintf(a.out, a.say("  最後に確かに持っていた者  %s\n", "  last provably with  %s\n"), r.Holder)
 }
