@@ -71,6 +71,9 @@ func (c *intakeCommand) Run(a *app) error {
 		return err
 	}
 	defer log.close()
+	if log.story != "" {
+		return fmt.Errorf("take files into %s: %w", a.Data, ledger.ErrStory)
+	}
 	reporter, err := a.reporter(&answers{log, a})
 	if err != nil {
 		return err
@@ -109,7 +112,7 @@ func (c *intakeCommand) files(a *app, take func(io.Reader) (intakeRow, error)) e
 		var refusal *intake.Refusal
 		switch {
 		case errors.As(err, &refusal):
-			row, refused = intakeRow{File: file, Refused: refusal}, err
+			row, refused = intakeRow{File: file, Towns: []intake.Town{}, Refused: refusal}, err
 		case err != nil:
 			return fmt.Errorf("%s: %w", file, err)
 		}
