@@ -119,14 +119,15 @@ type batchCommand struct {
 // Run prints one batch. It exits with 1 when it is late, contradicted or
 // unreadable.
 func (c *batchCommand) Run(a *app) error {
-	d, err := a.detail(c.asOf, c.ID)
+	history := projections.History{Of: func(e *ledger.Event) bool { return e.Subject.Aggregate == c.ID }}
+	d, err := a.detail(c.asOf, c.ID, &history)
 	if err != nil {
 		return err
 	}
 	if a.JSON {
 		err = a.printJSON(d)
 	} else {
-		err = a.printBatch(&d)
+		err = a.printBatch(&d, history.Events)
 	}
 	if err != nil {
 		return err
@@ -134,14 +135,14 @@ func (c *batchCommand) Run(a *app) error {
 	return badNews(isBad(d.Status))
 }
 
-// detail finds a batch in the ledger.
-func (a *app) detail(o asOf, id string) (projections.BatchDetail, error) {
+// detail finds a batch in the ledger, and feeds further views on the way.
+func (a *app) detail(o asOf, id string, views ...projections.View) (projections.BatchDetail, error) {
 	batch, err := producers.ParseBatch(id)
 	if err != nil {
 		return projections.BatchDetail{}, usagef("%v", err)
 	}
 	var custody projections.Custody
-	m, err := a.replay(o, &custody)
+	m, err := a.replay(o, append(views, &custody)...)
 	if err != nil {
 		return projections.BatchDetail{}, err
 	}
@@ -152,7 +153,7 @@ func (a *app) detail(o asOf, id string) (projections.BatchDetail, error) {
 	return d, nil
 }
 
-func (a *app) printBatch(d *projections.BatchDetail) error {
+func (a *app) printBatch(d *projections.BatchDetail, history []projections.EventRow) error {
 	fmt.Fprintf(a.out, "%s  %s  %d %s  %s  (%s, %s)\n\n", d.Batch, a.status(d.Status), d.Items, a.say("通", "items"), d.Root, d.Flow, d.Rules)
 	var t table
 	t.add(a.say("受渡し", "HOP"), a.say("言っている", "SAYS"), a.say("確かである", "IS"), a.say("根拠", "BASIS"), a.say("証拠区分", "GRADE"), a.say("状態", "STATUS"))
@@ -188,6 +189,12 @@ func (a *app) printBatch(d *projections.BatchDetail) error {
 	for i := range d.Alerts {
 		fmt.Fprintln(a.out)
 		a.printAlert(&d.Alerts[i])
+	}
+	fmt.Fprintf(a.out, "\n%s\n", a.say("履歴（言われたこと）", "HISTORY (what was said)"))
+	for i := range history {
+		if err := a.printEvent(&history[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
