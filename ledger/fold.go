@@ -19,10 +19,13 @@ type State struct {
 	// Quarantine lists the records that could not be read at all.
 	Quarantine []Quarantined
 
-	batches map[string]*Batch
+	batches map[batchKey]*Batch
 	order   []*Batch        // in the order of their first events
 	names   map[Party]Party // one copy of each party's name
 }
+
+// batchKey names a batch in the whole ledger.
+type batchKey struct{ municipality, id string }
 
 // A Quarantined record is one whose bytes are not an event. It is counted and
 // shown, and changes nothing.
@@ -110,7 +113,7 @@ func (s *State) ApplyDecoded(e *Event, err error) *Batch {
 
 // Batch returns what is known of a batch, nil when nothing is.
 func (s *State) Batch(municipality, id string) *Batch {
-	return s.batches[municipality+"."+id]
+	return s.batches[batchKey{municipality, id}]
 }
 
 // Batches returns every batch in the order of their first events. The caller
@@ -119,13 +122,13 @@ func (s *State) Batches() []*Batch { return s.order }
 
 // batch returns the batch of a subject, made on first sight, and counts seq.
 func (s *State) batch(subject Subject, seq Seq) *Batch {
-	key := subject.AggregateKey()
+	key := batchKey{subject.Municipality, subject.Aggregate}
 	b := s.batches[key]
 	if b == nil {
 		if s.batches == nil {
-			s.batches = make(map[string]*Batch)
+			s.batches = make(map[batchKey]*Batch)
 		}
-		b = &Batch{Municipality: key[:6], ID: key[7:], Flow: NotificationCard, First: seq}
+		b = &Batch{Municipality: key.municipality, ID: key.id, Flow: NotificationCard, First: seq}
 		s.batches[key] = b
 		s.order = append(s.order, b)
 	}
