@@ -136,6 +136,9 @@ func (j *Judgement) addObligation(o Obligation) {
 			if o.Since.Before(p.Since) {
 				p.Since = o.Since
 			}
+			if p.Contradiction == nil {
+				p.Contradiction = o.Contradiction
+			}
 			return
 		}
 	}
