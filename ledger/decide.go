@@ -124,8 +124,8 @@ type Decision struct {
 const UnreadableHop = "batch"
 
 // Decide returns the alerts that have to be raised or closed at now: one
-// raised for every late obligation that has no open alert, one closed for
-// every open alert whose items are all accounted for. Applied and decided
+// raised for every late obligation with items that no open alert is about, one
+// closed for every open alert whose items are all accounted for. Applied and decided
 // again at the same moment, it returns nothing: two watchdogs raise one alert.
 func (j *Judgement) Decide(now time.Time) []Decision {
 	b := j.Batch
@@ -147,7 +147,7 @@ func (j *Judgement) Decide(now time.Time) []Decision {
 		a := Alert{Hop: o.Hop, Side: o.Side, Due: o.Due, Cause: o.Cause(), Items: o.Items,
 			Towns: j.Towns(o.Items), OwedBy: o.OwedBy, ClaimedBy: string(o.ClaimedBy),
 			ClaimedAt: o.ClaimedAt, Holder: o.Holder}
-		if told := j.told(o, &a); told {
+		if j.told(o, &a) {
 			continue
 		}
 		var evidence []Seq

@@ -127,9 +127,10 @@
 // another content behind a 登録 than it sent must be able to say so; to let
 // import.confirmed carry a deviating root would be a confirmation that is none.
 //
-// 2026-11-22: An obligation has one alert. A contradiction that comes while the
-// absence is alerted already shows in the batch and raises no second one; one that
-// comes after the discharge opens an obligation of its own, due at once, which
+// 2026-11-22: An item of an obligation has one open alert. A contradiction that
+// comes while the absence is alerted already shows in the batch and raises no second
+// one; items that join the same due time later, and that nobody was told of, do. A
+// contradiction that comes after the discharge opens an obligation of its own, due at once, which
 // ends when its speaker has said it right. The other anomalies (weak evidence, a
 // second claimant, a claim of what is not held, a clock ahead) alert nobody by
 // themselves: they leave the obligation open that they fail to discharge, and its
@@ -155,8 +156,8 @@
 // sets are one range, for which making a bitmap costs more than the merge, and
 // bitmaps built from many ranges were slower by far: the missing items of a batch
 // of a million with 100,000 holes took 1.1 ms against 2.8 s, of 5,000 items 4.3 µs
-// against 1.9 ms, side by side (make bench BENCH=Missing PKG=./ledger for today's). Sets of single items all
-// over a large batch would change our mind.
+// against 1.9 ms, side by side (make bench BENCH=Missing PKG=./ledger measures
+// today's). Sets of single items all over a large batch would change our mind.
 //
 // 2026-11-22: The kinds of delivery, return, id-card/1, refusals, promises and
 // the events around the hops have their names and codes and no schema yet. Such
