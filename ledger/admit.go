@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -109,7 +110,7 @@ func admitBody(e *Event) error {
 	if (info.must|info.may)&fieldFlow != 0 && !IsBatch(e.Subject) {
 		return fmt.Errorf("aggregate %q is no batch of %s: %w", e.Subject.Aggregate, e.Subject.Municipality, ErrMismatch)
 	}
-	if home := homeOf(e.Kind()); home != "" && home != e.Subject.AggregateKey() {
+	if home := homeOf(e); home != "" && home != e.Subject.AggregateKey() {
 		return fmt.Errorf("it belongs to %s and not to %s: %w", home, clip(e.Subject.AggregateKey()), ErrMismatch)
 	}
 	must := info.must | fieldMunicipality | fieldAggregate
@@ -123,16 +124,31 @@ func admitBody(e *Event) error {
 	return admitContent(b)
 }
 
-// homeOf returns the aggregate of a kind that has only one, "" for the others.
-func homeOf(k Kind) string {
-	switch k {
+// homeOf returns the aggregate of an event whose kind and content leave it only
+// one, "" for the others.
+func homeOf(e *Event) string {
+	switch e.Kind() {
 	case LedgerOpened:
 		return National + ".ledger"
+	case LedgerStarted:
+		return National + "." + StartAggregate(e.Content.Incarnation)
+	case AccessRecorded:
+		return e.Subject.Municipality + "." + AccessAggregate(e.Content.Since)
 	case RulesPublished:
 		return National + ".rules"
 	}
 	return ""
 }
+
+// StartAggregate returns the aggregate of an incarnation: ledger-2 and so on. Each
+// has its own, since none takes more than [MaxAggregate] events.
+func StartAggregate(incarnation uint64) string {
+	return "ledger-" + strconv.FormatUint(incarnation, 10)
+}
+
+// AccessAggregate returns the aggregate of what is recorded about the accesses of
+// one day, in UTC: access-20151005.
+func AccessAggregate(at time.Time) string { return "access-" + at.UTC().Format("20060102") }
 
 // admitContent checks what fields say about one another.
 func admitContent(b *Body) error {
@@ -157,7 +173,7 @@ func admitContent(b *Body) error {
 	}
 	for _, f := range []struct{ name, text string }{
 		{"reason", b.Reason}, {"hop", b.Hop}, {"owed_by", b.OwedBy}, {"claimed_by", b.ClaimedBy},
-		{"holder", b.Holder}, {"story", b.Story},
+		{"holder", b.Holder}, {"story", b.Story}, {"who", string(b.Who)},
 	} {
 		if err := admitText(f.name, f.text); err != nil {
 			return err
@@ -255,6 +271,7 @@ func (f fields) first() string {
 		"municipality", "aggregate", "flow", "speaker", "items", "count", "root", "basis", "grade",
 		"document", "towns", "posting", "reason", "hop", "side", "due", "reopen", "cause", "owed_by",
 		"claimed_by", "claimed_at", "holder", "evidence", "ledger", "story", "pack",
+		"incarnation", "previous", "head", "since", "who",
 	} {
 		if f&(1<<i) != 0 {
 			return name

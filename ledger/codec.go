@@ -40,6 +40,12 @@ type Body struct {
 	Holder    string
 	Evidence  []Seq // events that the alert or its closing rests on
 
+	Incarnation uint64    // of ledger.started: which start of the ledger this is
+	Previous    uint64    // the incarnation before it
+	Head        Seq       // the last event of the previous incarnation; Root is over all up to it
+	Since       time.Time // of ledger.started: since when it was down; of access.recorded: the hour
+	Who         Party     // of access.recorded
+
 	Ledger LedgerID // of ledger.opened
 	Story  string   // of ledger.opened: the story that this ledger plays; "" when it is an ordinary one
 	Pack   []byte   // of rules.published: the rule pack as text
@@ -108,7 +114,7 @@ const (
 )
 
 // fields is a set of body fields; the bit is the place in the fixed order.
-type fields uint32
+type fields uint64
 
 const (
 	fieldMunicipality fields = 1 << iota
@@ -137,10 +143,15 @@ const (
 	fieldLedger
 	fieldStory
 	fieldPack
+	fieldIncarnation
+	fieldPrevious
+	fieldHead
+	fieldSince
+	fieldWho
 )
 
 // fieldKeys are the one-letter keys of the body map in their fixed order.
-const fieldKeys = "mafsinrbgdtpqheuocwxyzvljk"
+const fieldKeys = "mafsinrbgdtpqheuocwxyzvljkIPHSW"
 
 // present returns which fields of b are not zero.
 func (b *Body) present() fields {
@@ -176,6 +187,11 @@ func (b *Body) present() fields {
 	set(fieldLedger, b.Ledger != LedgerID{})
 	set(fieldStory, b.Story != "")
 	set(fieldPack, len(b.Pack) > 0)
+	set(fieldIncarnation, b.Incarnation != 0)
+	set(fieldPrevious, b.Previous != 0)
+	set(fieldHead, b.Head != 0)
+	set(fieldSince, !b.Since.IsZero())
+	set(fieldWho, b.Who != "")
 	return f
 }
 
@@ -197,9 +213,9 @@ func Encode(b *Body) ([]byte, error) {
 }
 
 func (c *coder) encode(b *Body, f fields) {
-	c.keep(c.enc.EncodeMapLen(bits.OnesCount32(uint32(f))))
+	c.keep(c.enc.EncodeMapLen(bits.OnesCount64(uint64(f))))
 	for ; f != 0; f &= f - 1 {
-		place := bits.TrailingZeros32(uint32(f))
+		place := bits.TrailingZeros64(uint64(f))
 		c.out.bytes = append(c.out.bytes, msgpcode.FixedStrLow|1, fieldKeys[place])
 		c.encodeField(b, 1<<place)
 	}
@@ -262,6 +278,16 @@ func (c *coder) encodeField(b *Body, bit fields) {
 		c.putString(b.Story)
 	case fieldPack:
 		c.putBytes(b.Pack)
+	case fieldIncarnation:
+		c.putUint(b.Incarnation)
+	case fieldPrevious:
+		c.putUint(b.Previous)
+	case fieldHead:
+		c.putUint(uint64(b.Head))
+	case fieldSince:
+		c.putTime(b.Since)
+	case fieldWho:
+		c.putString(string(b.Who))
 	}
 }
 
@@ -411,6 +437,16 @@ func (c *coder) decodeField(b *Body, bit fields) {
 		b.Story = c.str(maxToken)
 	case fieldPack:
 		b.Pack = bytes.Clone(c.bytes(MaxBody))
+	case fieldIncarnation:
+		b.Incarnation = c.uint(1<<63 - 1)
+	case fieldPrevious:
+		b.Previous = c.uint(1<<63 - 1)
+	case fieldHead:
+		b.Head = Seq(c.uint(1<<63 - 1))
+	case fieldSince:
+		b.Since = c.time()
+	case fieldWho:
+		b.Who = Party(c.str(2*maxToken + 1))
 	}
 }
 

@@ -61,6 +61,14 @@ var (
 	// attempt was not written.
 	ErrUnavailable = errors.New("ledger unavailable")
 
+	// ErrStorageFull is an ErrUnavailable: there is no room left on the disk.
+	// As soon as there is, the log goes on by itself.
+	ErrStorageFull error = unavailability("no room left on the disk; free some and the ledger goes on by itself")
+
+	// ErrClock is an ErrUnavailable: the clock that gives record times jumped,
+	// or is behind the last record time.
+	ErrClock error = unavailability("the ledger's clock cannot be believed")
+
 	// ErrFenced is returned for ever by a committer that found events of
 	// another committer in its stream.
 	ErrFenced = errors.New("another committer writes to this ledger")
@@ -90,10 +98,23 @@ var (
 	// ledger than the one named.
 	ErrOtherLedger = errors.New("this is another ledger")
 
+	// ErrOtherParty is returned when something belongs to another party than
+	// the one named.
+	ErrOtherParty = errors.New("this belongs to another party")
+
+	// ErrNewer is returned for what a newer version of this program wrote.
+	ErrNewer = errors.New("written by a newer version of todoke; update this one")
+
 	// ErrNoLedger is returned when a folder holds no ledger and none may be
 	// made there.
 	ErrNoLedger = errors.New("no ledger here")
 )
+
+// unavailability is an error that is also ErrUnavailable.
+type unavailability string
+
+func (u unavailability) Error() string        { return string(u) }
+func (u unavailability) Is(target error) bool { return target == ErrUnavailable }
 
 // refusal is an error that is also ErrRefused.
 type refusal string

@@ -235,9 +235,13 @@ func parseTime(s string) (time.Time, error) {
 // A Receipt says that an event is in the ledger.
 type Receipt struct {
 	Ledger LedgerID
-	Seq    Seq
-	Time   time.Time // record time
-	ID     ID
+	// Incarnation is the start of the ledger in which the event was stored,
+	// from 1. A sequence says something only together with it: what a ledger
+	// has lost behind its last seal, it gives to other events.
+	Incarnation uint64
+	Seq         Seq
+	Time        time.Time // record time
+	ID          ID
 	// Duplicate is set when the event was there before this attempt.
 	Duplicate bool
 }

@@ -233,12 +233,12 @@ var kinds = [...]kindInfo{
 	AlertSnoozed:      {stage: "alert", fact: "snoozed"},
 	AlertReopened:     {stage: "alert", fact: "reopened"},
 
-	AccessRecorded:        {stage: "access", fact: "recorded"},
+	AccessRecorded:        {"access", "recorded", Operator, fieldWho | fieldSince | fieldReason, 0},
 	DisclosureMade:        {stage: "disclosure", fact: "made"},
 	DisclosureRefused:     {stage: "disclosure", fact: "refused"},
 	LossDetected:          {stage: "loss", fact: "detected"},
 	LedgerOpened:          {"ledger", "opened", Operator, fieldLedger, fieldStory},
-	LedgerStarted:         {stage: "ledger", fact: "started"},
+	LedgerStarted:         {"ledger", "started", Operator, fieldIncarnation | fieldPrevious | fieldHead | fieldSince, fieldRoot},
 	LedgerReopened:        {stage: "ledger", fact: "reopened"},
 	MunicipalitySucceeded: {stage: "municipality", fact: "succeeded"},
 }

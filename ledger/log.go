@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"iter"
 )
 
@@ -35,22 +36,49 @@ type Log interface {
 	// meantime.
 	Append(ctx context.Context, r Record) (Receipt, error)
 
-	// Decide stores r only when the last event of its aggregate is at head
-	// (0: when the aggregate is empty). It returns ErrConflict when it is
-	// not, unless r itself is stored, which is success.
-	Decide(ctx context.Context, head Seq, r Record) (Receipt, error)
+	// Decide stores the events of one decision only when the last event of
+	// their aggregate, which all of them share, is at head (0: when the
+	// aggregate is empty). They are stored one right behind the other, all of
+	// them or none; the receipt is that of the last. Decide returns
+	// ErrConflict when the aggregate is at another head, unless the decision
+	// itself is stored, which is success. A decision has 1 to [MaxDecision]
+	// events.
+	Decide(ctx context.Context, head Seq, decision ...Record) (Receipt, error)
 
 	Reader
 }
 
-// Full reports whether an aggregate that has so many events takes no further
-// one. Facts leave room for decisions: nobody can talk so much that no alert
+// MaxDecision is how many events one decision may have.
+const MaxDecision = 64
+
+// OneDecision returns an [ErrMalformed] unless the events can be one decision:
+// 1 to [MaxDecision] of one aggregate, none twice.
+func OneDecision(events []Event) error {
+	if n := len(events); n == 0 || n > MaxDecision {
+		return fmt.Errorf("a decision of %d events: %w", n, ErrMalformed)
+	}
+	seen := make(map[ID]bool, len(events))
+	for i := range events {
+		if events[i].Subject.AggregateKey() != events[0].Subject.AggregateKey() {
+			return fmt.Errorf("a decision about %s and %s: %w", events[0].Subject.AggregateKey(), events[i].Subject.AggregateKey(), ErrMalformed)
+		}
+		if id := events[i].ID(); seen[id] {
+			return fmt.Errorf("a decision that holds event %s twice: %w", id, ErrMalformed)
+		} else {
+			seen[id] = true
+		}
+	}
+	return nil
+}
+
+// Full reports whether an aggregate that would have so many events has too many.
+// Facts leave room for decisions: nobody can talk so much that no alert
 // fits in behind.
 func Full(events int, decision bool) bool {
 	if decision {
-		return events >= MaxAggregate
+		return events > MaxAggregate
 	}
-	return events >= MaxFacts
+	return events > MaxFacts
 }
 
 // A Reader reads a ledger in the order of sequence numbers.

@@ -78,11 +78,21 @@ func drafts() map[ledger.Kind]ledger.Draft {
 		ledger.AlertRaised:      of("watchdog", alert),
 		ledger.AlertClosed:      of("watchdog", closed),
 		ledger.LedgerOpened:     of("operator:demo", ledger.Body{Ledger: testLedger, Story: "katsushika-2015"}),
+		ledger.LedgerStarted: of("operator:demo", ledger.Body{Incarnation: 3, Previous: 2, Head: 17,
+			Root: ledger.Root{1, 2, 3}, Since: time.Date(2015, 10, 6, 9, 0, 0, 0, time.UTC)}),
+		ledger.AccessRecorded: of("operator:demo", ledger.Body{Who: "municipality:131229",
+			Since: time.Date(2015, 10, 6, 9, 0, 0, 0, time.UTC), Reason: "id-reused"}),
 	}
 	for kind, d := range all {
 		d.Subject = ledger.Subject{Municipality: "131229", Aggregate: batchID, Kind: kind}
 		if stage := kind.Stage(); stage == "rules" || stage == "ledger" {
 			d.Subject.Municipality, d.Subject.Aggregate = ledger.National, stage
+		}
+		switch kind {
+		case ledger.LedgerStarted:
+			d.Subject.Aggregate = ledger.StartAggregate(d.Body.Incarnation)
+		case ledger.AccessRecorded:
+			d.Subject.Aggregate = ledger.AccessAggregate(d.Body.Since)
 		}
 		d.DocumentKey, d.Salt, d.Sent = "key", testSalt, testSent
 		d.Body.Municipality, d.Body.Aggregate = d.Subject.Municipality, d.Subject.Aggregate

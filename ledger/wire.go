@@ -29,6 +29,8 @@ var wireErrors = []struct {
 	{"unknown", ErrUnknown},
 	{"fenced", ErrFenced},
 	{"closed", ErrClosed},
+	{"storage-full", ErrStorageFull},
+	{"clock", ErrClock},
 	{"unavailable", ErrUnavailable},
 }
 
@@ -74,21 +76,22 @@ func (e *remoteError) Unwrap() error { return e.is }
 
 // wireReceipt is a receipt in JSON.
 type wireReceipt struct {
-	Ledger    string `json:"ledger"`
-	Seq       Seq    `json:"seq"`
-	Time      string `json:"time"`
-	ID        string `json:"id"`
-	Duplicate bool   `json:"duplicate"`
+	Ledger      string `json:"ledger"`
+	Incarnation uint64 `json:"incarnation"`
+	Seq         Seq    `json:"seq"`
+	Time        string `json:"time"`
+	ID          string `json:"id"`
+	Duplicate   bool   `json:"duplicate"`
 }
 
-// MarshalJSON writes {"ledger","seq","time","id","duplicate"}: ids in hex, the
-// record time as [TimeFormat].
+// MarshalJSON writes {"ledger","incarnation","seq","time","id","duplicate"}: ids
+// in hex, the record time as [TimeFormat].
 func (r Receipt) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wireReceipt{r.Ledger.String(), r.Seq, r.Time.UTC().Format(TimeFormat), r.ID.String(), r.Duplicate})
+	return json.Marshal(wireReceipt{r.Ledger.String(), r.Incarnation, r.Seq, r.Time.UTC().Format(TimeFormat), r.ID.String(), r.Duplicate})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON. It returns an error when an id or
-// the time is not one, and when there is no sequence.
+// the time is not one, and when there is no incarnation or no sequence.
 func (r *Receipt) UnmarshalJSON(text []byte) error {
 	var w wireReceipt
 	if err := json.Unmarshal(text, &w); err != nil {
@@ -100,9 +103,9 @@ func (r *Receipt) UnmarshalJSON(text []byte) error {
 	if err := errors.Join(badLedger, badID, badTime); err != nil {
 		return fmt.Errorf("read receipt: %w", err)
 	}
-	if w.Seq == 0 {
-		return errors.New("read receipt: it has no sequence")
+	if w.Seq == 0 || w.Incarnation == 0 {
+		return errors.New("read receipt: it has no incarnation or no sequence")
 	}
-	*r = Receipt{Ledger: of, Seq: w.Seq, Time: at, ID: id, Duplicate: w.Duplicate}
+	*r = Receipt{Ledger: of, Incarnation: w.Incarnation, Seq: w.Seq, Time: at, ID: id, Duplicate: w.Duplicate}
 	return nil
 }

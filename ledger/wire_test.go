@@ -49,14 +49,14 @@ func TestErrorWithoutCodeSaysNothingCertain(t *testing.T) {
 
 func TestReceiptKeepsEverythingAsJSON(t *testing.T) {
 	want := Receipt{
-		Ledger: LedgerID{1, 2}, Seq: 17, ID: ID{3, 4}, Duplicate: true,
+		Ledger: LedgerID{1, 2}, Incarnation: 3, Seq: 17, ID: ID{3, 4}, Duplicate: true,
 		Time: time.Date(2015, 10, 5, 9, 0, 0, 123456789, time.UTC),
 	}
 	data, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const golden = `{"ledger":"01020000000000000000000000000000","seq":17,"time":"2015-10-05T09:00:00.123456789Z",` +
+	const golden = `{"ledger":"01020000000000000000000000000000","incarnation":3,"seq":17,"time":"2015-10-05T09:00:00.123456789Z",` +
 		`"id":"03040000000000000000000000000000","duplicate":true}`
 	if string(data) != golden {
 		t.Errorf("receipt is\n%s, want\n%s", data, golden)

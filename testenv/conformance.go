@@ -33,6 +33,7 @@ func RunLog(t *testing.T, open func(t *testing.T, now func() time.Time) Opened) 
 	}{
 		{"a fact is read back as it was sent", (*suite).facts},
 		{"a decision needs the head it was decided on", (*suite).decisions},
+		{"a decision of several events lands whole or not at all", (*suite).wholeDecisions},
 		{"the same event twice is stored once", (*suite).duplicates},
 		{"an id is not used for two events", (*suite).idReuse},
 		{"what is refused is not written", (*suite).refusals},
@@ -126,7 +127,7 @@ func (s *suite) facts() {
 	before := s.head()
 	sent := s.claim("slip")
 	receipt := s.append(sent)
-	if want := (ledger.Receipt{Ledger: s.log.ID(), Seq: before + 1, Time: s.clock.Now(), ID: idOf(sent)}); receipt != want {
+	if want := (ledger.Receipt{Ledger: s.log.ID(), Incarnation: 1, Seq: before + 1, Time: s.clock.Now(), ID: idOf(sent)}); receipt != want {
 		s.Errorf("receipt is %+v, want %+v", receipt, want)
 	}
 	stored := s.read(receipt.Seq, receipt.Seq)[0]
@@ -161,6 +162,49 @@ func (s *suite) decisions() {
 	second := s.must(s.log.Decide(s.Context(), fact.Seq, s.alert("late")))
 	if second.Seq != fact.Seq+2 {
 		s.Errorf("second decision is at %d, want %d", second.Seq, fact.Seq+2)
+	}
+	CheckLedger(s, s.log)
+}
+
+func (s *suite) wholeDecisions() {
+	slips := func(names ...string) (records []ledger.Record) {
+		for _, name := range names {
+			records = append(records, s.alert(name))
+		}
+		return records
+	}
+	fact := s.append(s.claim("fact"))
+	three := s.must(s.log.Decide(s.Context(), fact.Seq, slips("a", "b", "c")...))
+	if three.Seq != fact.Seq+3 {
+		s.Errorf("the last of three events is at %d, want %d", three.Seq, fact.Seq+3)
+	}
+	for i, r := range s.read(fact.Seq+1, three.Seq) {
+		if want := slips("a", "b", "c")[i]; idOf(r) != idOf(want) {
+			s.Errorf("event %d of the decision is %s, want %s", i, idOf(r), idOf(want))
+		}
+	}
+	again := s.must(s.log.Decide(s.Context(), fact.Seq, slips("a", "b", "c")...))
+	if three.Duplicate = true; again != three {
+		s.Errorf("the decision again: receipt is %+v, want %+v", again, three)
+	}
+	for name, c := range map[string]struct {
+		head     ledger.Seq
+		decision []ledger.Record
+		want     error
+	}{
+		"on an old head":                    {fact.Seq, slips("d", "e"), ledger.ErrConflict},
+		"with an event of another decision": {three.Seq, slips("c", "d"), ledger.ErrConflict},
+		"with a bad event at its end":       {three.Seq, append(slips("d"), ledger.Record{Subject: "elsewhere"}), ledger.ErrMalformed},
+		"with an event twice":               {three.Seq, slips("d", "d"), ledger.ErrMalformed},
+		"about two batches":                 {three.Seq, append(slips("d"), Alert(s, s.log.ID(), "131229-20151005-0043", "d", ledger.Items{{First: 1, Last: 2}})), ledger.ErrMalformed},
+		"without events":                    {three.Seq, nil, ledger.ErrMalformed},
+	} {
+		if _, err := s.log.Decide(s.Context(), c.head, c.decision...); !errors.Is(err, c.want) {
+			s.Errorf("a decision %s: error is %v, want %v", name, err, c.want)
+		}
+	}
+	if head := s.head(); head != three.Seq {
+		s.Errorf("head is %d, want %d", head, three.Seq)
 	}
 	CheckLedger(s, s.log)
 }
@@ -200,9 +244,8 @@ func (s *suite) idReuse() {
 	s.wants(err, ledger.ErrIDReused)
 	_, err = s.log.Decide(s.Context(), fact.Seq, Claim(s, s.log.ID(), batch, "slip", ledger.Items{{First: 1, Last: 3}}))
 	s.wants(err, ledger.ErrIDReused)
-	if head := s.head(); head != fact.Seq {
-		s.Errorf("head is %d, want %d", head, fact.Seq)
-	}
+	// A log may record the attempt, but not in the batch.
+	s.must(s.log.Decide(s.Context(), fact.Seq, s.alert("the batch is where it was")))
 	CheckLedger(s, s.log)
 }
 
@@ -486,7 +529,8 @@ func (s *suite) reopen() {
 	_, err := s.log.Decide(s.Context(), fact.Seq, s.alert("late"))
 	s.wants(err, ledger.ErrConflict)
 	next := s.must(s.log.Decide(s.Context(), decision.Seq, s.alert("late")))
-	if next.Seq != decision.Seq+1 || next.Time.Before(decision.Time) {
+	// A log may record that it started again, but not in the batch.
+	if next.Seq <= decision.Seq || next.Incarnation < decision.Incarnation || next.Time.Before(decision.Time) {
 		s.Errorf("receipt is %+v after %+v", next, decision)
 	}
 	CheckLedger(s, s.log)

@@ -32,7 +32,7 @@ func (l *Log) Arm(faults ...Fault) {
 
 // suffer lets an attempt meet its fault.
 func (l *Log) suffer(a attempt) (ledger.Receipt, error) {
-	id := a.event.ID()
+	id := a.events[0].ID()
 	fault := l.next(a.decided != nil)
 	l.fenced = l.fenced || fault == Fenced
 	switch {
@@ -41,7 +41,7 @@ func (l *Log) suffer(a attempt) (ledger.Receipt, error) {
 	case fault == Unavailable:
 		return ledger.Receipt{}, fmt.Errorf("append event %s: %w", id, ledger.ErrUnavailable)
 	case fault == Conflict:
-		delete(l.doubt, id)
+		l.settle(a)
 		return ledger.Receipt{}, fmt.Errorf("append event %s: %w", id, ledger.ErrConflict)
 	case fault == NotWritten:
 		return l.leaveUnknown(a)
@@ -53,8 +53,15 @@ func (l *Log) suffer(a attempt) (ledger.Receipt, error) {
 	if err == nil && fault == Written {
 		return l.leaveUnknown(a)
 	}
-	delete(l.doubt, id)
+	l.settle(a)
 	return receipt, err
+}
+
+// settle notes that an author has heard what became of its attempt.
+func (l *Log) settle(a attempt) {
+	for i := range a.events {
+		delete(l.doubt, a.events[i].ID())
+	}
 }
 
 // next takes the fault of the next append.
@@ -68,8 +75,10 @@ func (l *Log) next(decision bool) Fault {
 }
 
 func (l *Log) leaveUnknown(a attempt) (ledger.Receipt, error) {
-	l.doubt[a.event.ID()] = bytes.Clone(a.event.Body)
-	return ledger.Receipt{}, fmt.Errorf("append event %s: %w", a.event.ID(), ledger.ErrUnknown)
+	for i := range a.events {
+		l.doubt[a.events[i].ID()] = bytes.Clone(a.events[i].Body)
+	}
+	return ledger.Receipt{}, fmt.Errorf("append event %s: %w", a.events[0].ID(), ledger.ErrUnknown)
 }
 
 // land lets late attempts arrive. An attempt keeps its fence: once another
@@ -85,11 +94,15 @@ func (l *Log) land() {
 }
 
 // judge scolds a caller that breaks the contract.
-func (l *Log) judge(e ledger.Event, decided *ledger.Seq) error {
-	if body, open := l.doubt[e.ID()]; open && !bytes.Equal(body, e.Body) {
-		return l.scold("event %s (%s) is sent with another body while the outcome of the first is unknown: "+
-			"send the same record until the log has answered, then decide again", e.ID(), e.Kind())
+func (l *Log) judge(events []ledger.Event, decided *ledger.Seq) error {
+	for i := range events {
+		e := &events[i]
+		if body, open := l.doubt[e.ID()]; open && !bytes.Equal(body, e.Body) {
+			return l.scold("event %s (%s) is sent with another body while the outcome of the first is unknown: "+
+				"send the same record until the log has answered, then decide again", e.ID(), e.Kind())
+		}
 	}
+	e := &events[0]
 	if decided != nil && *decided > ledger.Seq(len(l.records)) {
 		return l.scold("event %s (%s) was decided on sequence %d, but the log ends at %d: "+
 			"a head comes from a record that was read", e.ID(), e.Kind(), *decided, len(l.records))

@@ -45,9 +45,9 @@ type aggregate struct {
 
 // An attempt is an event on its way in.
 type attempt struct {
-	event   ledger.Event
-	decided *ledger.Seq // the head that a decision was made on, nil for a fact
-	fence   int         // how many records there were; it only ever lands behind them
+	events  []ledger.Event // one fact, or those of one decision
+	decided *ledger.Seq    // the head that a decision was made on, nil for a fact
+	fence   int            // how many records there were; it only ever lands behind them
 }
 
 // NewLog returns an empty log.
@@ -70,12 +70,12 @@ func (l *Log) ID() ledger.LedgerID { return l.cfg.ID }
 
 // Append implements [ledger.Log].
 func (l *Log) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
-	return l.commit(ctx, r, nil)
+	return l.commit(ctx, nil, r)
 }
 
 // Decide implements [ledger.Log].
-func (l *Log) Decide(ctx context.Context, head ledger.Seq, r ledger.Record) (ledger.Receipt, error) {
-	return l.commit(ctx, r, &head)
+func (l *Log) Decide(ctx context.Context, head ledger.Seq, decision ...ledger.Record) (ledger.Receipt, error) {
+	return l.commit(ctx, &head, decision...)
 }
 
 // Close ends the log. Whoever reads or appends gets [ledger.ErrClosed].
@@ -87,9 +87,16 @@ func (l *Log) Close() error {
 	return nil
 }
 
-func (l *Log) commit(ctx context.Context, r ledger.Record, decided *ledger.Seq) (ledger.Receipt, error) {
-	e, err := ledger.Admit(l.cfg.ID, r)
-	if err != nil {
+func (l *Log) commit(ctx context.Context, decided *ledger.Seq, records ...ledger.Record) (ledger.Receipt, error) {
+	events := make([]ledger.Event, len(records))
+	for i, r := range records {
+		e, err := ledger.Admit(l.cfg.ID, r)
+		if err != nil {
+			return ledger.Receipt{}, err
+		}
+		events[i] = e
+	}
+	if err := ledger.OneDecision(events); err != nil {
 		return ledger.Receipt{}, err
 	}
 	l.mu.Lock()
@@ -101,48 +108,65 @@ func (l *Log) commit(ctx context.Context, r ledger.Record, decided *ledger.Seq) 
 		return ledger.Receipt{}, ledger.ErrClosed
 	}
 	l.land()
-	if err := l.judge(e, decided); err != nil {
+	if err := l.judge(events, decided); err != nil {
 		return ledger.Receipt{}, err
 	}
-	return l.suffer(attempt{e, decided, len(l.records)})
+	return l.suffer(attempt{events, decided, len(l.records)})
 }
 
-// try stores an event, or says why not.
+// try stores the events of an attempt, or says why not.
 func (l *Log) try(a attempt) (ledger.Receipt, error) {
-	if seq, known := l.ids[a.event.ID()]; known {
-		return l.again(a.event.Record, l.records[seq-1])
+	known := 0
+	for i := range a.events {
+		if _, is := l.ids[a.events[i].ID()]; is {
+			known++
+		}
 	}
-	key := a.event.Subject.AggregateKey()
+	if known == len(a.events) {
+		return l.again(a)
+	}
+	key := a.events[0].Subject.AggregateKey()
 	has := l.aggregates[key]
 	switch {
+	case known > 0:
+		return ledger.Receipt{}, fmt.Errorf("%d of %d events of the decision are stored: %w", known, len(a.events), ledger.ErrConflict)
 	case a.decided != nil && *a.decided != has.head:
 		return ledger.Receipt{}, fmt.Errorf("decided on %d, %s is at %d: %w", *a.decided, key, has.head, ledger.ErrConflict)
-	case ledger.Full(has.events, a.decided != nil):
+	case ledger.Full(has.events+len(a.events), a.decided != nil):
 		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
 	}
 	if now := l.cfg.Now(); now.After(l.last) {
 		l.last = now
 	}
-	r := clone(a.event.Record)
-	r.Header[ledger.HeaderTime] = []string{l.last.UTC().Format(ledger.TimeFormat)}
-	r.Broker = l.last
-	return l.receipt(l.records[l.put(r)-1], false), nil
+	var last ledger.Seq
+	for i := range a.events {
+		r := clone(a.events[i].Record)
+		r.Header[ledger.HeaderTime] = []string{l.last.UTC().Format(ledger.TimeFormat)}
+		r.Broker = l.last
+		last = l.put(r)
+	}
+	return l.receipt(l.records[last-1], false), nil
 }
 
-// again answers for an event whose id is stored: the first bytes win.
-func (l *Log) again(r, stored ledger.Record) (ledger.Receipt, error) {
-	same := stored.Subject == r.Subject && bytes.Equal(stored.Body, r.Body) &&
-		stored.Header.Get(ledger.HeaderParty) == r.Header.Get(ledger.HeaderParty)
-	if !same {
-		return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", r.Header.Get(ledger.HeaderID), stored.Seq, ledger.ErrIDReused)
+// again answers for events whose ids are stored: the first bytes win.
+func (l *Log) again(a attempt) (receipt ledger.Receipt, err error) {
+	for i := range a.events {
+		r := a.events[i].Record
+		stored := l.records[l.ids[a.events[i].ID()]-1]
+		same := stored.Subject == r.Subject && bytes.Equal(stored.Body, r.Body) &&
+			stored.Header.Get(ledger.HeaderParty) == r.Header.Get(ledger.HeaderParty)
+		if !same {
+			return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", r.Header.Get(ledger.HeaderID), stored.Seq, ledger.ErrIDReused)
+		}
+		receipt = l.receipt(stored, true)
 	}
-	return l.receipt(stored, true), nil
+	return receipt, nil
 }
 
 func (l *Log) receipt(r ledger.Record, duplicate bool) ledger.Receipt {
 	id, _ := ledger.ParseID(r.Header.Get(ledger.HeaderID))
 	at, _ := time.Parse(ledger.TimeFormat, r.Header.Get(ledger.HeaderTime))
-	return ledger.Receipt{Ledger: l.cfg.ID, Seq: r.Seq, Time: at, ID: id, Duplicate: duplicate}
+	return ledger.Receipt{Ledger: l.cfg.ID, Incarnation: 1, Seq: r.Seq, Time: at, ID: id, Duplicate: duplicate}
 }
 
 // put stores a record as it is and wakes those who follow.

@@ -162,7 +162,7 @@ func (c *committer) place(ctx context.Context, e *ledger.Event, decided *ledger.
 	switch {
 	case decided != nil && *decided != a.head:
 		return ledger.Receipt{}, fmt.Errorf("decided on %d, %s is at %d: %w", *decided, key, a.head, ledger.ErrConflict)
-	case ledger.Full(a.events, decided != nil):
+	case ledger.Full(a.events+1, decided != nil):
 		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
 	}
 	return c.send(ctx, e, id)
@@ -187,7 +187,7 @@ func (c *committer) again(ctx context.Context, e *ledger.Event, seq ledger.Seq) 
 }
 
 func (c *committer) receipt(id ledger.ID, seq ledger.Seq, at time.Time) ledger.Receipt {
-	return ledger.Receipt{Ledger: c.reader.id, Seq: seq, Time: at, ID: id}
+	return ledger.Receipt{Ledger: c.reader.id, Incarnation: 1, Seq: seq, Time: at, ID: id}
 }
 
 // send publishes one event until its outcome is known or ctx ends. Every attempt
