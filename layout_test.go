@@ -48,12 +48,13 @@ var rooms = []room{
 	{"consumers/*", []string{"ledger", "ledger/rule", "ledger/seal"}},
 	{"cmd/todoke", []string{"ledger", "ledger/*", "projections", "producers", "producers/*", "consumers/*", "cmd/todoke/*"}},
 	{"cmd/todoke/*", []string{"ledger", "ledger/*", "projections", "producers", "producers/*", "consumers/*"}},
-	{"testenv", []string{"ledger", "ledger/*", "projections", "producers", "producers/*", "consumers/*"}},
+	{"testenv", []string{"ledger", "ledger/*"}},
+	{"testenv/*", []string{"ledger", "ledger/*", "projections", "producers", "producers/*", "consumers/*", "testenv", "testenv/*"}},
 }
 
 // Packages by what they may know or do.
 var (
-	knowNATS  = []string{"ledger/stream", "ledger/gate", "producers", "testenv", "cmd/todoke", "cmd/todoke/*"}
+	knowNATS  = []string{"ledger/stream", "ledger/gate", "producers", "testenv", "testenv/*", "cmd/todoke", "cmd/todoke/*"}
 	knowNkeys = append([]string{"ledger"}, knowNATS...)
 	mayLog    = []string{"producers", "producers/*", "consumers/*", "cmd/todoke", "cmd/todoke/*", "testenv", "ledger/stream"} // the last for the broker's own lines
 	mayPrint  = []string{"cmd/todoke", "cmd/todoke/*"}

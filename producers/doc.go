@@ -1,7 +1,8 @@
 // Package producers is what a party embeds in its own system to speak to the
 // ledger. A [Reporter] turns one report into one signed event and brings it
-// into the log; producers/intake turns a municipality's file into such a
-// report, and answers a 登録 by itself.
+// into the log; an [Outbox] keeps events until the ledger has them, for days if
+// need be; producers/intake turns a municipality's file into a report, and
+// answers a 登録 by itself.
 //
 // # From a report to an event
 //
@@ -34,6 +35,22 @@
 // knows; any other means that it is not in the ledger and was not written by
 // any attempt of this call.
 //
+// P4. Nothing that [Outbox.Keep] took is lost: when it returns nil, the record
+// is on the disk, and it stays there, in the same bytes, until it is proven to
+// be under the ledger's seal. What cannot be kept is refused at once and whole.
+//
+// P5. The entries of one aggregate are sent in order of keeping, each after the
+// ledger has answered for the one before it, with a receipt or a refusal. No
+// answer, however long, is neither. What the ledger lost is sent again before
+// what was never sent.
+//
+// P6. An entry is *in the ledger* only with a receipt of this ledger for this
+// event, and *refused* only with a refusal. Nothing else ends its sending.
+//
+// P7. No byte is handed out or sent that is not the one that was kept: opening
+// reads the whole file and refuses one that has lost, changed or gained
+// anything, and every later read of an entry is checked again.
+//
 // # Worked example
 //
 // registry:jlis reports the 登録 of 5,228 items whose content it recomputed:
@@ -43,6 +60,47 @@
 // becomes, in the aggregate 131229.131229-20151005-0042, import.registered
 // with the items 1-5228, count 5228, the root and the basis root.
 //
+// # The outbox
+//
+// An outbox belongs to one party and one ledger, and one process at a time has
+// its file. An entry is
+//
+//	kept here      durable here; the ledger has not answered
+//	in the ledger  it has a receipt
+//	refused        the ledger refused it, for good; shown with code and sentence
+//	sealed         proven to be under the seal, forgotten, and only counted
+//
+// and goes from the first to one of the next two by [Outbox.Pass] or
+// [Outbox.Run], and from *in the ledger* by [Outbox.Settle]. That is a question to
+// OutboxConfig.Sealed with three answers: not yet; proven, that is, an
+// inclusion proof of the entry's own leaf verifies under a checkpoint that is
+// consistent with the last accepted one, and the entry is forgotten; disproved,
+// and the entry is kept here again and sent again in the same bytes, with the
+// receipt that did not hold among its earlier ones. Without a Sealed nothing is
+// ever forgotten.
+//
+// The file is a bbolt database of two buckets. In state stands, under outbox,
+// whose it is and how much it must hold; in entries stands each entry under its
+// number in the order of keeping, as eight big-endian bytes, from 1, never used
+// again. All indexes are made when it is opened. A value is
+//
+//	SHA-256(domain ‖ key ‖ content) ‖ content
+//
+// with the domain todoke/outbox/state and no key, or todoke/outbox/entry and the
+// entry's key. The content is msgpack in its shortest form, a time is
+// nanoseconds since 1970:
+//
+//	state  [format = 1, party, ledger id, next number, kept here, in the ledger,
+//	        refused, sealed, bytes of the records]
+//	entry  [state (0, 1, 2 in the order above), time of keeping, subject,
+//	        [header name, value, …] by name, body,
+//	        [[incarnation, sequence, record time, duplicate], …],
+//	        [refusal's code, sentence]]
+//
+// The receipts are in the order in which they came; of an entry in the ledger,
+// the last one holds. Every change of an entry replaces the state too, in the same
+// transaction, so that an entry that is gone is seen to be gone.
+//
 // # What a crash means
 //
 // A crash before the log has answered leaves an outcome that nobody knows. A
@@ -51,6 +109,24 @@
 // somebody has looked, since the ledger takes it for a second event.
 // [LocalKey] leaves either no key file or a whole one; at worst a second name
 // of it that nothing reads.
+//
+// With an outbox:
+//
+//   - while it is made: there is no outbox, or an empty one, as for a key;
+//   - before the record is on the disk: nothing is kept, and nobody was told
+//     that anything is;
+//   - after that, and before it is sent: it is sent after the next start, even
+//     when the caller did not live to hear of it; reporting it again with the
+//     same slip finds the entry;
+//   - after it is sent, and before the answer is on the disk: it is sent again,
+//     and the ledger answers that it is there, at the same sequence;
+//   - between answers and the disk, several at once: as if none had come;
+//   - while an entry is forgotten, or taken back: it is as it was, and Sealed is
+//     asked again.
+//
+// A write that fails leaves everything as it was and is tried again; when the
+// disk says that it failed and the file holds it all the same, the outbox takes
+// nothing more until it is opened again, and looks what is there.
 //
 // # Decisions
 //
@@ -68,4 +144,28 @@
 // fails when the name is taken, so that two programs that start for the first
 // time together end up with the same key. We would change it for a file system
 // without hard links.
+//
+// 2026-11-22: The outbox's file has one bucket of entries and no index. Opening
+// reads every byte anyway, because bbolt checks none of its pages: an index on
+// the disk would be a second thing that can be wrong, and cost a page in every
+// write. It takes about a second for 200,000 entries, and 100 bytes of memory
+// for each. We would change it for outboxes of many gigabytes.
+//
+// 2026-11-22: Opening checks, in this order: both heads of the file (bbolt takes
+// the older one in silence when the newer is damaged, and what was kept last
+// would be gone), every entry by walking and by looking it up, the sums, and
+// then bbolt's own check of pages, which may only see pages that are known to be
+// there. Panics and faults of bbolt become [ErrDamaged] in that one place.
+//
+// 2026-11-22: An entry is held against its SHA-256 and not against the author's
+// signature: the sum finds damage a hundred times faster, the ledger checks the
+// signature of whatever it is sent, and whoever can write both file and sum can
+// read the party's key beside it.
+//
+// 2026-11-22: There is one pause for the whole outbox and not one for each
+// batch: what ails an attempt is nearly always the ledger or the way to it, and
+// a gateway that is days behind with a thousand batches asks once, not a
+// thousand times. While there is no answer one entry at a time finds out; the
+// batches take turns, so that one that the ledger cannot answer for does not hold
+// up the others.
 package producers

@@ -72,13 +72,13 @@ func (p *Reporter) EventID(r Report) (ledger.ID, error) {
 }
 
 // Report brings r into the ledger and returns the receipt. While the outcome
-// of an attempt is unknown or the ledger is unavailable it sends the same
-// record again, until ctx is done. It returns [ledger.ErrUnknown] or the
+// of an attempt is unknown, the ledger is unavailable or another committer has
+// just taken it over, it sends the same record again, until ctx is done. It returns [ledger.ErrUnknown] or the
 // context's error when nobody knows whether the event was stored,
 // [ledger.ErrUnavailable] when it certainly was not, and every
 // [ledger.ErrRefused] at once.
 func (p *Reporter) Report(ctx context.Context, r Report) (ledger.Receipt, error) {
-	record, err := p.record(r)
+	record, err := p.Record(r)
 	if err != nil {
 		return ledger.Receipt{}, fmt.Errorf("report %s: %w", r.Kind, err)
 	}
@@ -89,9 +89,12 @@ func (p *Reporter) Report(ctx context.Context, r Report) (ledger.Receipt, error)
 	return receipt, nil
 }
 
-// record makes the one record of a call. All that is random or of the moment
-// is drawn here, so that every attempt sends the same bytes.
-func (p *Reporter) record(r Report) (ledger.Record, error) {
+// Record returns the signed record of r without sending it, for an [Outbox] or
+// another that keeps it first. All that is random or of the moment is drawn
+// here, so that every attempt sends the same bytes; a second call for the same
+// report gives other bytes, and the same event only when r has a Slip. Its
+// errors are an [ledger.ErrRefused], and those of the key and of Rand.
+func (p *Reporter) Record(r Report) (ledger.Record, error) {
 	subject, err := r.subject()
 	if err != nil {
 		return ledger.Record{}, err
@@ -121,8 +124,8 @@ func (p *Reporter) deliver(ctx context.Context, record ledger.Record) (ledger.Re
 			return receipt, err
 		}
 		unknown = unknown || errors.Is(err, ledger.ErrUnknown)
-		again := errors.Is(err, ledger.ErrUnknown) || errors.Is(err, ledger.ErrUnavailable)
-		if again && pause(ctx, p.jitter(bound)) {
+		again := errors.Is(err, ledger.ErrUnknown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFenced)
+		if again && pause(ctx, jitter(p.config.Rand, bound)) {
 			continue
 		}
 		if unknown && !errors.Is(err, ledger.ErrUnknown) {
@@ -134,9 +137,9 @@ func (p *Reporter) deliver(ctx context.Context, record ledger.Record) (ledger.Re
 
 // jitter returns a uniformly random duration below bound, or bound when there
 // is no randomness to be had.
-func (p *Reporter) jitter(bound time.Duration) time.Duration {
+func jitter(random io.Reader, bound time.Duration) time.Duration {
 	var b [8]byte
-	if _, err := io.ReadFull(p.config.Rand, b[:]); err != nil {
+	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return bound
 	}
 	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(bound))

@@ -38,6 +38,7 @@ var errUsage = errors.New("usage")
 // commands is the whole command line.
 type commands struct {
 	Data  string `help:"Folder of the ledger." default:"todoke-data" env:"TODOKE_DATA" placeholder:"DIR"`
+	Nats  string `name:"nats" help:"Servers of a cluster that keeps the ledger instead, as nats://todoke:PASSWORD@a:4222,nats://b:4222." env:"TODOKE_NATS" placeholder:"URL"`
 	Party string `help:"Who speaks, as municipality:131229 or relay:2." env:"TODOKE_PARTY" placeholder:"ROLE:ID"`
 	JSON  bool   `help:"Print JSON, as docs/json.md describes it."`
 	Lang  string `help:"Language: ja or en (default: from the locale)." enum:"ja,en," default:"" placeholder:"ja|en"`

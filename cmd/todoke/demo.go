@@ -101,7 +101,7 @@ func (c *demoCommand) open(a *app, dir string, s *story.Story, clock *story.Cloc
 		return nil, err
 	}
 	return stream.Open(a.ctx, stream.Config{Dir: dir, Now: clock.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Story: s.Incident,
-		Opening: stream.Opening{Party: operator, Key: key, Story: s.Incident, Pack: rule.Default().Text()}})
+		Party: operator, Key: key, Opening: stream.Opening{Story: s.Incident, Pack: rule.Default().Text()}})
 }
 
 // screen is where the story is told: nowhere with --json, which prints one

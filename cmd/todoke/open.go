@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -24,6 +25,15 @@ func (a *app) key(party ledger.Party) (nkeys.KeyPair, error) {
 	return producers.LocalKey(filepath.Join(a.Data, "keys"), party, rand.Reader)
 }
 
+// operatorKey returns the key that signs what the ledger says of itself. Unless
+// fresh, a folder in which nothing was ever made is left as it is.
+func (a *app) operatorKey(fresh bool) (nkeys.KeyPair, error) {
+	if _, err := os.Stat(a.Data); err != nil && !fresh {
+		return nil, fmt.Errorf("%s: %w", a.Data, ledger.ErrNoLedger)
+	}
+	return a.key(operator)
+}
+
 // lockWait is how long a short command waits for another one that has the
 // folder.
 const lockWait = 10 * time.Second
@@ -32,19 +42,27 @@ const lockWait = 10 * time.Second
 // makes one with the given rules, or returns ErrNoLedger when pack is nil. With
 // listen, other processes find it.
 func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
-	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Listen: listen}
-	if pack != nil {
-		key, err := a.key(operator)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Opening = stream.Opening{Party: operator, Key: key, Pack: pack.Text()}
+	cfg, err := a.streamConfig(pack)
+	if err != nil {
+		return nil, err
 	}
+	cfg.Listen = listen
 	l, err := stream.Open(a.ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", a.Data, err)
 	}
 	return l, nil
+}
+
+// streamConfig is what a ledger is opened with, and made with unless pack is nil.
+func (a *app) streamConfig(pack *rule.Pack) (stream.Config, error) {
+	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Party: operator}
+	if pack != nil {
+		cfg.Opening = stream.Opening{Pack: pack.Text()}
+	}
+	key, err := a.operatorKey(pack != nil)
+	cfg.Key = key
+	return cfg, err
 }
 
 // waitForLock tries again for a while as long as err, and what open returns, is
@@ -89,6 +107,9 @@ func (a *app) open(pack *rule.Pack) (*source, error) {
 }
 
 func (a *app) tryOpen(pack *rule.Pack) (*source, error) {
+	if a.Nats != "" {
+		return a.visit()
+	}
 	if endpoint, err := stream.ReadEndpoint(a.Data); err == nil {
 		return a.attach(endpoint)
 	}
@@ -97,6 +118,23 @@ func (a *app) tryOpen(pack *rule.Pack) (*source, error) {
 		return nil, err
 	}
 	return &source{l, l, l.Story(), func() { l.Close() }}, nil
+}
+
+// visit reaches the ledger on a cluster, through the gate of whoever serves it.
+func (a *app) visit() (*source, error) {
+	r, err := stream.Visit(a.ctx, a.Nats)
+	if err != nil {
+		return nil, err
+	}
+	if h, err := r.Holder(a.ctx); err == nil && h.Unchecked {
+		fmt.Fprintln(a.err, a.say("todoke: 注意: サーバーの同期は未確認（--unchecked-sync）", "todoke: note: nobody checks that the servers sync what they acknowledge (--unchecked-sync)"))
+	}
+	c, err := producers.Dial(a.ctx, a.Nats)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &source{r, c, r.Story(), func() { c.Close(); r.Close() }}, nil
 }
 
 func (a *app) attach(endpoint stream.Endpoint) (*source, error) {

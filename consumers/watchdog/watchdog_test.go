@@ -221,12 +221,12 @@ type between struct {
 	first func()
 }
 
-func (l *between) Decide(ctx context.Context, head ledger.Seq, r ledger.Record) (ledger.Receipt, error) {
+func (l *between) Decide(ctx context.Context, head ledger.Seq, decision ...ledger.Record) (ledger.Receipt, error) {
 	if f := l.first; f != nil {
 		l.first = nil
 		f()
 	}
-	return l.Log.Decide(ctx, head, r)
+	return l.Log.Decide(ctx, head, decision...)
 }
 
 func TestAnAcknowledgementThatGetsInFirstMakesTheAlertDisappear(t *testing.T) {
@@ -372,7 +372,7 @@ func TestThreeSecondsOnARealLedger(t *testing.T) {
 	}
 	dir := t.TempDir()
 	log, err := stream.Open(t.Context(), stream.Config{Dir: filepath.Join(dir, "data"), Now: time.Now, Rand: rand.Reader, Logger: zerolog.Nop(),
-		Opening: stream.Opening{Party: "operator:local", Key: testenv.Key(t, "operator"), Pack: pack.Text()}})
+		Party: "operator:local", Key: testenv.Key(t, "operator"), Opening: stream.Opening{Pack: pack.Text()}})
 	if err != nil {
 		t.Fatal(err)
 	}

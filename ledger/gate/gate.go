@@ -45,6 +45,7 @@ package gate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -162,6 +163,10 @@ func (g *gate) answer(r micro.Request, receipt ledger.Receipt, err error) {
 	m := &nats.Msg{Subject: r.Reply()}
 	if err == nil {
 		m.Data, err = json.Marshal(receipt)
+	}
+	if errors.Is(err, ledger.ErrFenced) {
+		// Another gate answers as soon as the other committer has one.
+		err = fmt.Errorf("%v: %w", err, ledger.ErrUnavailable)
 	}
 	if err != nil {
 		m.Header = nats.Header{micro.ErrorCodeHeader: {ledger.Code(err)}, micro.ErrorHeader: {oneLine(err)}}

@@ -85,7 +85,7 @@ func TestEventGoesInAndReceiptComesOut(t *testing.T) {
 	claim := testenv.Claim(t, log.ID(), batch, "slip", items)
 	for _, duplicate := range []bool{false, true} {
 		receipt, err := ask(t, nc, "municipality:131229", claim)
-		want := ledger.Receipt{Ledger: log.ID(), Seq: 1, Time: testenv.Start, ID: receipt.ID, Duplicate: duplicate}
+		want := ledger.Receipt{Ledger: log.ID(), Incarnation: 1, Seq: 1, Time: testenv.Start, ID: receipt.ID, Duplicate: duplicate}
 		if err != nil || receipt != want || receipt.ID.String() != claim.Header.Get(ledger.HeaderID) {
 			t.Errorf("receipt is %+v, %v; want %+v", receipt, err, want)
 		}

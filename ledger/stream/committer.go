@@ -3,335 +3,360 @@ package stream
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"todoke/ledger"
 )
 
-// Bounds of the wait before the same bytes are sent again.
+// Bounds of a group, and of the wait for one to fill.
 const (
-	firstWait   = 5 * time.Millisecond
-	longestWait = 500 * time.Millisecond
+	maxGroup      = 1000    // events; the broker takes no more in one atomic batch
+	maxGroupBytes = 4 << 20 // of bodies and headers
+	overhead      = 600     // bytes of the headers of one event: an author's, the committer's and the broker's
+	// linger is how long the committer waits for as many requests as it had the
+	// last time. It is never spent on a single writer.
+	linger = time.Millisecond
+	// queued is how many requests may wait without a goroutine being held up.
+	queued = 4 * maxGroup
 )
 
-// The conflict codes of the broker; 10164 and 10201 are those of replicated
-// streams and batches, 10077 that of a store that took nothing. They say that
-// this attempt was not written, and nothing about an earlier one.
-const (
-	codeWrongLastSequence         = 10071
-	codeWrongLastSequenceConstant = 10164
-	codeBatchDuplicate            = 10201
-	codeStoreFailed               = 10077
-)
-
-// errMoved says that an event in doubt has turned up behind the one that we
-// knew as the last, so that the attempt has to be made anew.
-var errMoved = errors.New("ledger has moved on")
-
-// A committer is the only writer of a stream. It holds what it needs to know of
-// it in memory, gives record times, and fences every publish with the sequence
-// that it believes to be the last: a second committer is thrown out by its first
-// conflict.
+// A committer is the only writer of a stream. One goroutine, run, takes the
+// requests of all callers, in groups; it alone writes to the memory and to the
+// broker.
 type committer struct {
+	*memory
 	reader   *Reader // on a connection that nobody else uses
-	now      func() time.Time
+	disk     *disk
+	clock    clock
+	starter  starter
 	readOnly bool // a story ledger, opened by somebody else than its player
+	// least is how many events a group must have to be faster as one atomic
+	// batch than as singles.
+	least int
 
-	head atomic.Uint64 // the same as at, for those who do not wait for the turn
+	queue chan *request
+	ended chan struct{} // closed when run has answered everybody
 
-	// turn holds one token. Who has taken it owns what follows.
-	turn       chan struct{}
-	at         ledger.Seq // the last event that we know of
-	last       time.Time  // its record time
-	aggregates map[string]aggregate
-	ids        map[ledger.ID]ledger.Seq
-	// doubtful are events whose outcome is unknown. One of them may still
-	// arrive, until any event has taken the place after at.
-	doubtful map[ledger.ID]bool
-	fenced   bool // another committer writes here; for ever
+	// Owned by run.
+	sick     bool // the broker has stopped to write
+	started  bool // this incarnation has its first event in the ledger
+	expected int  // how many requests the last group had
+	attempts uint64
+
+	// lost ends when this committer must never write again: another one's events
+	// stand behind ours, or the disk failed. The cause says which.
+	lost context.Context
+	lose context.CancelCauseFunc
 }
 
-// An aggregate is its last event and how many it has.
-type aggregate struct {
-	head   ledger.Seq
-	events int
+// A request is what one caller wants stored: one fact, or the events of one
+// decision.
+type request struct {
+	events  []ledger.Event
+	decided *ledger.Seq // the head that a decision was made on, nil for a fact
+	taken   atomic.Bool // by run, to be sent; or by its caller, who has gone
+	answer  chan answer // takes one without waiting
 }
 
-// newCommitter reads the whole stream into memory.
-func newCommitter(ctx context.Context, r *Reader, now func() time.Time) (*committer, error) {
-	c := &committer{
-		reader:     r,
-		now:        now,
-		turn:       make(chan struct{}, 1),
-		aggregates: make(map[string]aggregate),
-		ids:        make(map[ledger.ID]ledger.Seq),
-		doubtful:   make(map[ledger.ID]bool),
-	}
+// An answer is what became of a request. When its events were stored before, the
+// caller reads them itself, so that nobody else waits for that.
+type answer struct {
+	receipt ledger.Receipt // of the last event
+	known   []ledger.Seq
+	err     error
+}
+
+// newCommitter reads the whole stream into memory. It takes requests once run
+// runs, and ends with its reader.
+func newCommitter(ctx context.Context, r *Reader, c clock, d *disk, least int) (*committer, error) {
 	head, err := r.Head(ctx)
 	if err != nil {
 		return nil, err
 	}
+	m := newMemory()
 	for record, err := range r.Read(ctx, 1, head) {
 		if err != nil {
 			return nil, fmt.Errorf("read ledger at start: %w", err)
 		}
-		c.know(record)
+		m.know(record)
 	}
-	c.turn <- struct{}{}
-	return c, nil
+	co := &committer{
+		memory: m, reader: r, disk: d, clock: c, least: least,
+		queue: make(chan *request, queued), ended: make(chan struct{}),
+	}
+	co.lost, co.lose = context.WithCancelCause(context.Background())
+	return co, nil
 }
 
 // Append implements [ledger.Log].
 func (c *committer) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
-	return c.commit(ctx, r, nil)
+	return c.commit(ctx, nil, r)
 }
 
 // Decide implements [ledger.Log].
-func (c *committer) Decide(ctx context.Context, head ledger.Seq, r ledger.Record) (ledger.Receipt, error) {
-	return c.commit(ctx, r, &head)
+func (c *committer) Decide(ctx context.Context, head ledger.Seq, decision ...ledger.Record) (ledger.Receipt, error) {
+	return c.commit(ctx, &head, decision...)
 }
 
-// commit is the one way in. decided is the head that a decision was made on,
-// nil for a fact.
-func (c *committer) commit(ctx context.Context, r ledger.Record, decided *ledger.Seq) (ledger.Receipt, error) {
-	e, err := ledger.Admit(c.reader.id, r)
-	if err != nil {
-		return ledger.Receipt{}, err
-	}
-	if err := c.take(ctx); err != nil {
-		return ledger.Receipt{}, err
-	}
-	defer c.give()
-	for {
-		receipt, err := c.place(ctx, &e, decided)
-		if !errors.Is(err, errMoved) {
-			return receipt, err
+// commit is the one way in.
+func (c *committer) commit(ctx context.Context, decided *ledger.Seq, records ...ledger.Record) (ledger.Receipt, error) {
+	r := &request{events: make([]ledger.Event, len(records)), decided: decided, answer: make(chan answer, 1)}
+	for i := range records {
+		e, err := ledger.Admit(c.reader.id, records[i])
+		if err != nil {
+			return ledger.Receipt{}, err
 		}
+		r.events[i] = e
 	}
-}
-
-// take waits for the turn. An error means that the event was not sent.
-func (c *committer) take(ctx context.Context) error {
-	select {
-	case <-c.turn:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.reader.life.Done():
-		return context.Cause(c.reader.life)
-	}
-	err := ctx.Err()
-	switch {
-	case c.reader.life.Err() != nil:
-		err = context.Cause(c.reader.life)
-	case err != nil:
-	case c.fenced:
-		err = ledger.ErrFenced
-	case c.readOnly:
-		err = ledger.ErrStory
-	}
-	if err != nil {
-		c.give()
-	}
-	return err
-}
-
-func (c *committer) give() { c.turn <- struct{}{} }
-
-// place puts an event behind the last one, if it belongs there.
-func (c *committer) place(ctx context.Context, e *ledger.Event, decided *ledger.Seq) (ledger.Receipt, error) {
-	id, key := e.ID(), e.Subject.AggregateKey()
-	if err := c.look(ctx); errors.Is(err, ledger.ErrFenced) {
+	if err := ledger.OneDecision(r.events); err != nil {
 		return ledger.Receipt{}, err
-	} else if err != nil && c.doubtful[id] {
-		return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnknown, err)
-	} else if err != nil {
-		return ledger.Receipt{}, fmt.Errorf("append event %s: %w: %w", id, ledger.ErrUnavailable, err)
 	}
-	if seq, known := c.ids[id]; known {
-		return c.again(ctx, e, seq)
+	a := c.ask(ctx, r)
+	if a.err == nil && a.known != nil {
+		return c.again(ctx, r.events, a.known)
 	}
-	a := c.aggregates[key]
-	switch {
-	case decided != nil && *decided != a.head:
-		return ledger.Receipt{}, fmt.Errorf("decided on %d, %s is at %d: %w", *decided, key, a.head, ledger.ErrConflict)
-	case ledger.Full(a.events+1, decided != nil):
-		return ledger.Receipt{}, fmt.Errorf("%s: %w", key, ledger.ErrFull)
-	}
-	return c.send(ctx, e, id)
+	return a.receipt, a.err
 }
 
-// again answers for an event whose id is stored already: the first bytes win.
-func (c *committer) again(ctx context.Context, e *ledger.Event, seq ledger.Seq) (ledger.Receipt, error) {
-	stored, err := c.reader.get(ctx, seq)
-	if err != nil {
-		return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", seq, ledger.ErrUnavailable, err)
+// ask hands a request to run and waits for the answer. A caller that goes before
+// its request was taken knows that it was not sent; one that goes later knows
+// nothing.
+func (c *committer) ask(ctx context.Context, r *request) answer {
+	if ctx.Err() != nil {
+		return answer{err: ctx.Err()}
 	}
-	first, err := ledger.Decode(stored)
-	if err != nil {
-		return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", seq, ledger.ErrUnavailable, err)
+	select {
+	case c.queue <- r:
+	case <-ctx.Done():
+		return answer{err: fmt.Errorf("not sent: %w: %w", ledger.ErrUnavailable, ctx.Err())}
+	case <-c.ended:
+		return answer{err: context.Cause(c.reader.life)}
 	}
-	if stored.Subject != e.Record.Subject || first.Author != e.Author || !bytes.Equal(stored.Body, e.Body) {
-		return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", e.ID(), seq, ledger.ErrIDReused)
+	select {
+	case a := <-r.answer:
+		return a
+	case <-c.ended:
+	case <-ctx.Done():
 	}
-	receipt := c.receipt(e.ID(), seq, first.Time)
+	select {
+	case a := <-r.answer:
+		return a
+	default:
+	}
+	switch gone := r.taken.CompareAndSwap(false, true); {
+	case c.reader.life.Err() != nil && gone:
+		return answer{err: context.Cause(c.reader.life)}
+	case gone:
+		return answer{err: fmt.Errorf("not sent: %w: %w", ledger.ErrUnavailable, ctx.Err())}
+	}
+	return answer{err: fmt.Errorf("not answered: %w: %w", ledger.ErrUnknown, ctx.Err())}
+}
+
+// again answers for events that are stored already: the first bytes win.
+func (c *committer) again(ctx context.Context, events []ledger.Event, at []ledger.Seq) (receipt ledger.Receipt, err error) {
+	for i := range events {
+		e := &events[i]
+		stored, err := c.reader.get(ctx, at[i])
+		if err != nil {
+			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnavailable, err)
+		}
+		first, err := ledger.Decode(stored)
+		if err != nil {
+			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnavailable, err)
+		}
+		if stored.Subject != e.Record.Subject || first.Author != e.Author || !bytes.Equal(stored.Body, e.Body) {
+			return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", e.ID(), at[i], ledger.ErrIDReused)
+		}
+		receipt = c.receipt(e.ID(), at[i], first.Time)
+	}
 	receipt.Duplicate = true
 	return receipt, nil
 }
 
 func (c *committer) receipt(id ledger.ID, seq ledger.Seq, at time.Time) ledger.Receipt {
-	return ledger.Receipt{Ledger: c.reader.id, Incarnation: 1, Seq: seq, Time: at, ID: id}
+	return ledger.Receipt{Ledger: c.reader.id, Incarnation: c.incarnation(seq), Seq: seq, Time: at, ID: id}
 }
 
-// send publishes one event until its outcome is known or ctx ends. Every attempt
-// sends the same bytes with the same fence, so that at most one is written.
-func (c *committer) send(ctx context.Context, e *ledger.Event, id ledger.ID) (ledger.Receipt, error) {
-	stored, fence := c.stamp(e.Record), c.at
-	for wait := firstWait; ; wait = min(2*wait, longestWait) {
-		err := c.publish(ctx, stored, fence)
-		if err == nil {
-			// A crash here: the event is durable and its author has no
-			// receipt. It sends the event again and is told where it is.
-			stored.Seq = fence + 1
-			c.know(stored)
-			return c.receipt(id, c.at, c.last), nil
+// run serves requests until the reader ends. Whoever still waits then was not
+// sent, but for the group that was under way.
+func (c *committer) run() {
+	defer close(c.ended)
+	var waiting []*request
+	for {
+		var more bool
+		if waiting, more = c.gather(waiting); !more {
+			return
 		}
-		if notWritten(err) && !c.doubtful[id] {
-			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnavailable, err)
+		if err := c.ready(); err != nil {
+			c.tell(waiting, err)
+			waiting = nil
+			continue
 		}
-		// Not known to be stored, and not known not to be: look. When even
-		// that fails, the next round looks again.
-		c.doubtful[id] = true
-		if settled := c.settle(ctx); errors.Is(settled, ledger.ErrFenced) {
-			return ledger.Receipt{}, settled
-		}
-		if c.at != fence {
-			if seq := c.ids[id]; seq == c.at {
-				return c.receipt(id, c.at, c.last), nil
-			}
-			return ledger.Receipt{}, errMoved
-		}
-		if !c.pause(ctx, wait) {
-			return ledger.Receipt{}, fmt.Errorf("store event %s: %w: %w", id, ledger.ErrUnknown, err)
-		}
+		var group []*request
+		group, waiting = c.form(waiting)
+		c.write(group)
 	}
 }
 
-// stamp returns the record as it is stored: with the record time.
-func (c *committer) stamp(r ledger.Record) ledger.Record {
-	at := c.now().UTC()
-	if at.Before(c.last) {
-		at = c.last
+// ready reports whether requests can be served at all.
+func (c *committer) ready() error {
+	switch {
+	case c.lost.Err() != nil:
+		return context.Cause(c.lost)
+	case c.readOnly:
+		return ledger.ErrStory
 	}
-	r.Header = maps.Clone(r.Header)
-	r.Header[ledger.HeaderTime] = []string{at.Format(ledger.TimeFormat)}
-	return r
+	if err := c.recover(); err != nil {
+		return err
+	}
+	return c.start(c.reader.life)
 }
 
-// publish makes one attempt.
-func (c *committer) publish(ctx context.Context, r ledger.Record, fence ledger.Seq) error {
-	ctx, cancel := context.WithTimeout(ctx, c.reader.patience)
-	defer cancel()
-	m := &nats.Msg{Subject: r.Subject, Header: nats.Header(maps.Clone(r.Header)), Data: r.Body}
-	m.Header[jetstream.ExpectedStreamHeader] = []string{Name}
-	m.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(uint64(fence), 10)}
-	ack, err := c.reader.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	if err == nil && ack.Sequence != uint64(fence)+1 {
-		return fmt.Errorf("broker stored at %d what was fenced to %d", ack.Sequence, fence+1)
+// recover tries to write again after the disk did not let us. What was in doubt is
+// settled by then: it is read, or never was.
+func (c *committer) recover() error {
+	if !c.sick {
+		return nil
 	}
-	return err
+	if err := c.disk.heal(spare); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	if err := c.catchUp(c.reader.life); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	c.sick = false
+	return nil
 }
 
-// notWritten reports whether the broker has said that this attempt was not
-// written, for a reason that is not a conflict. Every answer but that of
-// [codeStoreFailed] is given before anything is stored.
-func notWritten(err error) bool {
-	var refused *jetstream.APIError
-	if !errors.As(err, &refused) {
-		return errors.Is(err, jetstream.ErrNoStreamResponse)
+// gather waits for requests, and takes all that are there. When the last group
+// had several, their authors are probably on their way back: it waits a moment
+// for as many, so that the first of them is not sent off alone.
+func (c *committer) gather(waiting []*request) ([]*request, bool) {
+	if len(waiting) == 0 {
+		select {
+		case r := <-c.queue:
+			waiting = append(waiting, r)
+		case <-c.reader.life.Done():
+			return nil, false
+		}
 	}
-	switch refused.ErrorCode {
-	case codeWrongLastSequence, codeWrongLastSequenceConstant, codeBatchDuplicate, codeStoreFailed:
-		return false
+	waiting = c.drain(waiting)
+	if len(waiting) >= c.expected {
+		return waiting, true
 	}
-	return true
-}
-
-// pause waits, and reports whether there is time for another attempt.
-func (c *committer) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(linger)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-c.reader.life.Done():
-		return false
-	case <-timer.C:
+	for len(waiting) < c.expected {
+		select {
+		case r := <-c.queue:
+			waiting = append(waiting, r)
+			continue
+		case <-timer.C:
+		case <-c.reader.life.Done():
+		}
+		break
+	}
+	return waiting, c.reader.life.Err() == nil
+}
+
+// drain takes what is waiting already.
+func (c *committer) drain(waiting []*request) []*request {
+	for len(waiting) < queued {
+		select {
+		case r := <-c.queue:
+			waiting = append(waiting, r)
+		default:
+			return waiting
+		}
+	}
+	return waiting
+}
+
+// form takes a group out of what waits, and answers what need not be stored. It
+// leaves for the next group what depends on this one: a decision about an
+// aggregate that this group adds to, and a second attempt of one of its events.
+func (c *committer) form(waiting []*request) (group, rest []*request) {
+	f := former{ahead: make(map[string]int), ids: make(map[ledger.ID]bool)}
+	for i, r := range waiting {
+		if len(r.events) == 0 { // asks for the start alone
+			r.answer <- answer{}
+			continue
+		}
+		if f.full(r) {
+			rest = append(rest, waiting[i:]...)
+			break
+		}
+		if f.depends(r) {
+			rest = append(rest, r)
+			continue
+		}
+		if a, final := c.judgeRequest(r, f.ahead); final {
+			r.answer <- a
+			continue
+		}
+		if !r.taken.CompareAndSwap(false, true) {
+			continue // its caller has gone
+		}
+		f.add(r)
+		group = append(group, r)
+	}
+	c.expected = len(group) + len(rest)
+	return group, rest
+}
+
+// judgeRequest returns what a request is told without being stored.
+func (c *committer) judgeRequest(r *request, ahead map[string]int) (answer, bool) {
+	at, known := c.find(r.events)
+	if known == len(r.events) {
+		return answer{known: at}, true
+	}
+	if known > 0 {
+		return answer{err: fmt.Errorf("%d of %d events of the decision are stored: %w", known, len(r.events), ledger.ErrConflict)}, true
+	}
+	err := c.judge(r.events, r.decided, ahead[r.events[0].Subject.AggregateKey()])
+	return answer{err: err}, err != nil
+}
+
+// A former is a group that is being formed.
+type former struct {
+	events, bytes int
+	ahead         map[string]int // events by aggregate
+	ids           map[ledger.ID]bool
+}
+
+// full reports whether there is no room for r.
+func (f *former) full(r *request) bool {
+	return f.events > 0 && (f.events+len(r.events) > maxGroup || f.bytes+size(r) > maxGroupBytes)
+}
+
+// depends reports whether r can only be judged when the group is stored.
+func (f *former) depends(r *request) bool {
+	if r.decided != nil && f.ahead[r.events[0].Subject.AggregateKey()] > 0 {
 		return true
 	}
-}
-
-// look settles what is in doubt, when anything is. It tries until it could look,
-// or until ctx ends.
-func (c *committer) look(ctx context.Context) error {
-	for wait := firstWait; len(c.doubtful) > 0; wait = min(2*wait, longestWait) {
-		err := c.settle(ctx)
-		if err == nil || errors.Is(err, ledger.ErrFenced) || !c.pause(ctx, wait) {
-			return err
+	for i := range r.events {
+		if f.ids[r.events[i].ID()] {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-// settle reads what follows the last event that we know of. It must be one of
-// the doubtful ones; anything else was written by another committer. Finding
-// nothing settles nothing: an attempt may still be on its way. It is harmless,
-// since its fence is behind as soon as any event takes its place.
-func (c *committer) settle(ctx context.Context) error {
-	head, err := c.reader.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("look for doubtful events: %w", err)
+func (f *former) add(r *request) {
+	f.events += len(r.events)
+	f.bytes += size(r)
+	f.ahead[r.events[0].Subject.AggregateKey()] += len(r.events)
+	for i := range r.events {
+		f.ids[r.events[i].ID()] = true
 	}
-	for seq := c.at + 1; seq <= head; seq++ {
-		r, err := c.reader.get(ctx, seq)
-		if err != nil {
-			return fmt.Errorf("look for doubtful events: %w", err)
-		}
-		id, err := ledger.ParseID(r.Header.Get(ledger.HeaderID))
-		if err != nil || !c.doubtful[id] {
-			c.fenced = true
-			return fmt.Errorf("event %d is not of this committer: %w", seq, ledger.ErrFenced)
-		}
-		c.know(r)
-	}
-	return nil
 }
 
-// know takes a stored record into memory. What counts as an event is what the
-// fold counts: a decision names the head that the fold saw. A record that is
-// none has a sequence and nothing else.
-func (c *committer) know(r ledger.Record) {
-	c.at = r.Seq
-	c.head.Store(uint64(r.Seq))
-	// What was doubtful and is not there by now never will be.
-	clear(c.doubtful)
-	e, err := ledger.Decode(r)
-	if err != nil && !errors.Is(err, ledger.ErrUnknownKind) {
-		return
+// size returns about how many bytes a request takes in the broker.
+func size(r *request) (n int) {
+	for i := range r.events {
+		n += overhead + len(r.events[i].Body)
 	}
-	if e.Time.After(c.last) {
-		c.last = e.Time
-	}
-	if _, twice := c.ids[e.ID()]; !twice {
-		c.ids[e.ID()] = r.Seq
-	}
-	key := e.Subject.AggregateKey()
-	c.aggregates[key] = aggregate{r.Seq, c.aggregates[key].events + 1}
+	return n
 }

@@ -32,14 +32,16 @@ func newRemote(t *testing.T) *remote {
 	t.Helper()
 	l, err := Open(t.Context(), Config{
 		Dir: t.TempDir(), Now: testenv.NewClock().Now, Rand: rand.Reader, Listen: true,
-		Opening: Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: rule.Default().Text()},
+		Party: "operator:local", Key: testenv.Key(t, "operator:local"), Opening: Opening{Pack: rule.Default().Text()},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	p, address := newProxy(t, l.Endpoint().URL)
-	return &remote{another(t, address), t, p, l}
+	r := &remote{another(t, address), t, p, l}
+	r.begin()
+	return r
 }
 
 // another starts a committer on the stream behind a URL.
@@ -55,11 +57,23 @@ func another(t *testing.T, address string) *committer {
 		t.Fatal(err)
 	}
 	r.patience = 30 * time.Millisecond
-	c, err := newCommitter(t.Context(), r, testenv.NewClock().Now)
+	c, err := newCommitter(t.Context(), r, clock{now: testenv.NewClock().Now},
+		nil, leastSingle)
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.starter = starter{party: "operator:local", key: testenv.Key(t, "operator:local"), rand: rand.Reader}
+	go c.run()
+	t.Cleanup(func() { r.Close(); <-c.ended })
 	return c
+}
+
+// begin makes the committer write the start of its incarnation.
+func (r *remote) begin() {
+	r.t.Helper()
+	if err := r.Start(r.t.Context()); err != nil {
+		r.t.Fatalf("start: %v", err)
+	}
 }
 
 func (r *remote) claim(slip string) ledger.Record {
@@ -111,46 +125,39 @@ func TestAnswerThatIsLost(t *testing.T) {
 				r.proxy.hold(direction)
 				_, err := r.soon(r.claim("slip"))
 				r.wants(err, ledger.ErrUnknown)
-				_, err = r.soon(r.claim("slip"))
-				r.wants(err, ledger.ErrUnknown)
+				_, err = r.soon(r.claim("other"))
+				r.wants(err, ledger.ErrUnavailable) // not sent while another one is in doubt
 				release(r.proxy)
-				receipt, err := r.Append(t.Context(), r.claim("slip"))
-				if err != nil || receipt.Seq != 3 {
-					t.Fatalf("append: %+v, %v; want sequence 3", receipt, err)
-				}
-				r.must(r.claim("slip"), 3, true)
-				r.must(r.claim("next"), 4, false)
-				r.check(4)
+				r.must(r.claim("slip"), 4, true)
+				r.must(r.claim("next"), 5, false)
+				r.check(5)
 			})
 		}
 	}
 }
 
-// TestEventInDoubtIsOvertaken leaves one event in doubt and appends another. The
-// first may have been stored or not, but not both ways.
-func TestEventInDoubtIsOvertaken(t *testing.T) {
+// TestBatchInDoubt loses the answer to an atomic batch.
+func TestBatchInDoubt(t *testing.T) {
 	for _, direction := range []int{toBroker, toClient} {
-		for _, cut := range []bool{false, true} {
-			t.Run(fmt.Sprintf("direction %d, cut %v", direction, cut), func(t *testing.T) {
-				r := newRemote(t)
-				r.proxy.hold(direction)
-				_, err := r.soon(r.claim("first"))
-				r.wants(err, ledger.ErrUnknown)
-				if _, err := r.soon(r.claim("second")); !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrUnknown) {
-					t.Fatalf("error is %v, want one that lets it be sent again", err)
-				}
-				if cut {
-					r.proxy.cut()
-				}
-				r.proxy.pass(direction)
-				for _, slip := range []string{"second", "first", "third"} {
-					if _, err := r.Append(t.Context(), r.claim(slip)); err != nil {
-						t.Fatalf("append %s: %v", slip, err)
-					}
-				}
-				r.check(5)
-			})
-		}
+		t.Run([]string{"request", "answer"}[direction], func(t *testing.T) {
+			r := newRemote(t)
+			var decision []ledger.Record
+			for _, slip := range []string{"a", "b", "c"} {
+				decision = append(decision, testenv.Alert(t, r.ledger.ID(), batch, slip, ledger.Items{{First: 1, Last: 2}}))
+			}
+			r.proxy.hold(direction)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := r.Decide(ctx, 0, decision...)
+			r.wants(err, ledger.ErrUnknown)
+			r.proxy.cut()
+			r.proxy.pass(direction)
+			receipt, err := r.Decide(t.Context(), 0, decision...)
+			if err != nil || receipt.Seq != 6 || !receipt.Duplicate {
+				t.Errorf("decide again: %+v, %v", receipt, err)
+			}
+			r.check(6)
+		})
 	}
 }
 
@@ -168,26 +175,62 @@ func TestDecisionInDoubt(t *testing.T) {
 	_, err = r.Decide(t.Context(), 0, other)
 	r.wants(err, ledger.ErrConflict)
 	receipt, err := r.Decide(t.Context(), 0, alert)
-	if err != nil || receipt.Seq != 3 || !receipt.Duplicate {
+	if err != nil || receipt.Seq != 4 || !receipt.Duplicate {
 		t.Errorf("decide again: %+v, %v", receipt, err)
 	}
-	r.check(3)
+	r.check(4)
 }
 
 func TestSecondCommitterThrowsTheFirstOut(t *testing.T) {
 	r := newRemote(t)
-	r.must(r.claim("mine"), 3, false)
+	r.must(r.claim("mine"), 4, false)
 	second := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
-	second.must(r.claim("theirs"), 4, false)
+	second.must(r.claim("theirs"), 6, false)
 	for range 2 {
 		_, err := r.Append(t.Context(), r.claim("too late"))
 		r.wants(err, ledger.ErrFenced)
 		_, err = r.Append(t.Context(), r.claim("mine"))
 		r.wants(err, ledger.ErrFenced)
 	}
-	second.must(r.claim("too late"), 5, false)
-	second.must(r.claim("mine"), 3, true)
-	r.check(5)
+	receipt, err := second.Append(t.Context(), r.claim("too late"))
+	if err != nil || receipt.Incarnation != 3 {
+		t.Errorf("append: %+v, %v; want incarnation 3", receipt, err)
+	}
+	second.must(r.claim("mine"), 4, true)
+	r.check(7)
+}
+
+// TestTakeover starts a committer while another one writes as fast as it can:
+// the new one gets in, and every receipt of the old one stays true.
+func TestTakeover(t *testing.T) {
+	r := newRemote(t)
+	fenced := make(chan map[ledger.ID]ledger.Seq)
+	go func() {
+		receipts := make(map[ledger.ID]ledger.Seq)
+		for i := 0; ; i++ {
+			receipt, err := r.Append(t.Context(), r.claim("old "+strconv.Itoa(i)))
+			if err != nil {
+				if !errors.Is(err, ledger.ErrFenced) {
+					t.Errorf("append: %v", err)
+				}
+				fenced <- receipts
+				return
+			}
+			receipts[receipt.ID] = receipt.Seq
+		}
+	}()
+	second := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
+	for err := second.Start(t.Context()); err != nil; err = second.Start(t.Context()) {
+		r.wants(err, ledger.ErrUnavailable)
+	}
+	for id, seq := range <-fenced {
+		if stored, err := second.reader.get(t.Context(), seq); err != nil || idOf(stored) != id {
+			t.Errorf("event %s is not at %d: %v", id, seq, err)
+		}
+	}
+	head, _ := second.head()
+	second.must(r.claim("new"), head+1, false)
+	r.check(head + 1)
 }
 
 // TestSecondCommitterWhileInDoubt: what is found may be of the other, and then
@@ -198,50 +241,24 @@ func TestSecondCommitterWhileInDoubt(t *testing.T) {
 	_, err := r.soon(r.claim("mine"))
 	r.wants(err, ledger.ErrUnknown)
 	second := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
-	second.must(r.claim("theirs"), 3, false)
+	second.must(r.claim("theirs"), 5, false)
 	r.proxy.pass(toBroker)
 	_, err = r.Append(t.Context(), r.claim("mine"))
 	r.wants(err, ledger.ErrFenced)
-	second.must(r.claim("mine"), 4, false)
-	r.check(4)
+	second.must(r.claim("mine"), 6, false)
+	r.check(6)
 }
 
-// TestEventInDoubtLandsFirst: an event of before arrives after it was looked for
-// and just before the next one is sent.
-func TestEventInDoubtLandsFirst(t *testing.T) {
+// TestAnotherCommittersCopyIsNotOurs: the same event, stored by another committer
+// at the place that ours was fenced to, is found by its record time.
+func TestAnotherCommittersCopyIsNotOurs(t *testing.T) {
 	r := newRemote(t)
-	before, next := r.claim("before"), r.claim("next")
-	e, err := ledger.Admit(r.ledger.ID(), next)
-	if err != nil {
+	fence, _ := r.head()
+	stored := stamp(r.claim("slip"), testenv.Start.Add(time.Hour))
+	if err := r.ledger.committer.put([]ledger.Record{stored}, fence); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	r.doubtful[idOf(before)] = true
-	courier := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
-	courier.must(before, 3, false)
-	_, err = r.send(t.Context(), &e, e.ID())
-	r.wants(err, errMoved)
-	r.give()
-	r.must(next, 4, false)
-	r.must(before, 3, true)
-	r.check(4)
-}
-
-// TestDoubtEndsWithTheNextEvent: once another event has the place of one in
-// doubt, whoever stores that one is somebody else.
-func TestDoubtEndsWithTheNextEvent(t *testing.T) {
-	r := newRemote(t)
-	r.proxy.hold(toBroker)
-	_, err := r.soon(r.claim("lost"))
-	r.wants(err, ledger.ErrUnknown)
-	r.proxy.cut()
-	r.proxy.pass(toBroker)
-	r.must(r.claim("next"), 3, false)
-	second := &remote{another(t, r.ledger.Endpoint().URL), t, nil, r.ledger}
-	second.must(r.claim("lost"), 4, false)
-	_, err = r.Append(t.Context(), r.claim("too late"))
+	_, err := r.Append(t.Context(), r.claim("slip"))
 	r.wants(err, ledger.ErrFenced)
 	r.check(4)
 }
@@ -270,10 +287,9 @@ func TestWhatTheBrokerRefusesIsNotWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.spoil(t, js)
-			_, err = r.Append(t.Context(), r.claim("slip"))
-			r.wants(err, c.want)
-			if len(r.doubtful) > 0 {
-				t.Error("an event that was refused is in doubt")
+			for range 2 { // nothing is left in doubt
+				_, err = r.Append(t.Context(), r.claim("slip"))
+				r.wants(err, c.want)
 			}
 		})
 	}
@@ -287,12 +303,15 @@ func TestFullStoreFillsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(t, js, func(c *jetstream.StreamConfig) { c.MaxMsgs = 2 })
+	change(t, js, func(c *jetstream.StreamConfig) { c.MaxMsgs = 3 })
 	_, err = r.soon(r.claim("slip"))
 	r.wants(err, ledger.ErrUnknown)
 	change(t, js, func(c *jetstream.StreamConfig) { c.MaxMsgs = -1 })
-	r.must(r.claim("slip"), 3, false)
-	r.check(3)
+	receipt, err := r.Append(t.Context(), r.claim("slip"))
+	if err != nil || receipt.Seq != 4 {
+		t.Errorf("append: %+v, %v; want sequence 4", receipt, err)
+	}
+	r.check(4)
 }
 
 func change(t *testing.T, js jetstream.JetStream, f func(*jetstream.StreamConfig)) {
@@ -306,20 +325,6 @@ func change(t *testing.T, js jetstream.JetStream, f func(*jetstream.StreamConfig
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestWaitingForTheTurnEndsWithTheContext: one append that hangs does not take
-// the others with it.
-func TestWaitingForTheTurnEndsWithTheContext(t *testing.T) {
-	r := newRemote(t)
-	if err := r.take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, err := r.soon(r.claim("waits"))
-	r.wants(err, context.DeadlineExceeded)
-	r.give()
-	r.must(r.claim("waits"), 3, false)
-	r.check(3)
 }
 
 // TestRandomFaults sends events through a line that is held and cut at random,

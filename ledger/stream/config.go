@@ -19,12 +19,17 @@ import (
 // Name is the name of the one stream of a ledger.
 const Name = "LEDGER"
 
-// ledgerKey is where the stream's metadata hold the ledger id.
-const ledgerKey = "todoke-ledger"
+// Where the stream's metadata hold the ledger id and the number of this format.
+// A change that an older program must not write to gets the next number.
+const (
+	ledgerKey = "todoke-ledger"
+	formatKey = "todoke-format"
+	format    = "1"
+)
 
 // required is the whole configuration of the stream, defaults of the server
 // included, as the package comment gives the reason of each line.
-func required(id ledger.LedgerID) jetstream.StreamConfig {
+func required(id ledger.LedgerID, replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               Name,
 		Subjects:           []string{ledger.SubjectPrefix + ">"},
@@ -37,31 +42,39 @@ func required(id ledger.LedgerID) jetstream.StreamConfig {
 		MaxMsgsPerSubject:  -1,
 		MaxMsgSize:         -1,
 		Storage:            jetstream.FileStorage,
-		Replicas:           1,
+		Replicas:           replicas,
 		Duplicates:         100 * time.Millisecond, // the smallest; never used
 		DenyDelete:         true,
 		DenyPurge:          true,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
-		Metadata:           map[string]string{ledgerKey: id.String()},
+		Metadata:           map[string]string{ledgerKey: id.String(), formatKey: format},
 	}
 }
 
 // drift asks the broker for the configuration of the stream and returns an
 // [ledger.ErrDrift] that names every field in which it is not the required one,
 // fields included that this program does not know.
-func drift(ctx context.Context, nc *nats.Conn, id ledger.LedgerID) error {
+func drift(ctx context.Context, nc *nats.Conn, must jetstream.StreamConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	reply, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+Name, nil)
 	if err != nil {
 		return fmt.Errorf("ask for the stream configuration: %w: %w", ledger.ErrUnavailable, err)
 	}
-	var answer struct{ Config json.RawMessage }
+	var answer struct {
+		Config json.RawMessage
+		Error  *jetstream.APIError
+	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
 		return fmt.Errorf("read the stream configuration: %w", err)
 	}
-	text, err := json.Marshal(required(id))
+	if e := answer.Error; e != nil && e.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+		return fmt.Errorf("the stream is gone: %w", ledger.ErrDrift)
+	} else if e != nil {
+		return fmt.Errorf("ask for the stream configuration: %w: %w", ledger.ErrUnavailable, e)
+	}
+	text, err := json.Marshal(must)
 	if err != nil {
 		return fmt.Errorf("write the required configuration: %w", err)
 	}

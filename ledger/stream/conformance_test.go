@@ -16,7 +16,7 @@ import (
 func config(t testing.TB, dir string) stream.Config {
 	return stream.Config{
 		Dir: dir, Now: testenv.NewClock().Now, Rand: rand.Reader, Listen: true,
-		Opening: stream.Opening{Party: "operator:local", Key: testenv.Key(t, "operator:local"), Pack: rule.Default().Text()},
+		Party: "operator:local", Key: testenv.Key(t, "operator:local"), Opening: stream.Opening{Pack: rule.Default().Text()},
 	}
 }
 

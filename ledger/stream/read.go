@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +54,21 @@ func Attach(ctx context.Context, e Endpoint) (*Reader, error) {
 	return r, nil
 }
 
+// Visit reads the ledger on a cluster: url as in [Address]. It can append
+// nothing. Unlike what [Attach] returns, it connects again by itself.
+func Visit(ctx context.Context, url string) (*Reader, error) {
+	nc, err := connectOutside(url)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReader(ctx, nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("%s: %w", withoutSecrets(url), err)
+	}
+	return r, nil
+}
+
 // newReader finds the stream on a connection and reads which ledger it is.
 func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	js, err := jetstream.New(nc)
@@ -66,7 +82,11 @@ func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find stream: %w: %w", ledger.ErrUnavailable, err)
 	}
-	id, err := ledger.ParseLedgerID(s.CachedInfo().Config.Metadata[ledgerKey])
+	metadata := s.CachedInfo().Config.Metadata
+	if n, err := strconv.Atoi(metadata[formatKey]); err == nil && metadata[formatKey] > format && n > 0 {
+		return nil, fmt.Errorf("the store has format %d, this program knows %s: %w", n, format, ledger.ErrNewer)
+	}
+	id, err := ledger.ParseLedgerID(metadata[ledgerKey])
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w: %w", Name, ledger.ErrOtherLedger, err)
 	}

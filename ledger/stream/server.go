@@ -33,31 +33,46 @@ const (
 
 // lockFolder takes the folder for this process, and makes it when it is not
 // there. The kernel gives the lock back when the process ends, however it ends.
-func lockFolder(dir string) (*os.File, error) {
+//
+// The time of the file is the last sign of life of whoever had the folder before;
+// alive is zero when nobody had.
+func lockFolder(dir string) (lock *os.File, alive time.Time, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+		return nil, alive, fmt.Errorf("make data folder: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, alive, fmt.Errorf("open lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+	if alive, err = takeLock(f); err != nil {
 		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w (pid %s)", ledger.ErrLocked, strings.TrimSpace(string(holder)))
-		}
-		return nil, fmt.Errorf("lock data folder: %w", err)
+		return nil, alive, err
+	}
+	return f, alive, nil
+}
+
+// takeLock locks the file and writes our pid into it.
+func takeLock(f *os.File) (alive time.Time, err error) {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+		return alive, fmt.Errorf("%w (pid %s)", ledger.ErrLocked, strings.TrimSpace(string(holder)))
+	} else if err != nil {
+		return alive, fmt.Errorf("lock data folder: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return alive, fmt.Errorf("read lock: %w", err)
+	}
+	if info.Size() > 0 {
+		alive = info.ModTime()
 	}
 	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write lock: %w", err)
+		return alive, fmt.Errorf("write lock: %w", err)
 	}
 	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write lock: %w", err)
+		return alive, fmt.Errorf("write lock: %w", err)
 	}
-	return f, nil
+	return alive, nil
 }
 
 // startTimeout bounds the wait for a broker that has opened its store.
@@ -66,16 +81,15 @@ const startTimeout = 10 * time.Second
 // startServer starts the embedded broker on a folder, with every acknowledged
 // message on the disk. Without listen it has no port at all. Opening the store
 // reads all of it after a crash, at the speed of the disk.
-func startServer(dir, token string, listen bool, log zerolog.Logger) (*server.Server, error) {
+func startServer(dir, token string, listen bool, said *brokerLog) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "todoke", Host: "127.0.0.1", Port: server.RANDOM_PORT, DontListen: !listen,
-		JetStream: true, StoreDir: dir, SyncAlways: true,
+		JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: boundless,
 		Authorization: token, NoSigs: true, MaxPayload: 2 * ledger.MaxBody,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure broker: %w", err)
 	}
-	said := &brokerLog{to: log}
 	s.SetLoggerV2(said, false, false, false)
 	s.Start()
 	switch c := s.JetStreamConfig(); {
@@ -92,10 +106,12 @@ func startServer(dir, token string, listen bool, log zerolog.Logger) (*server.Se
 }
 
 // brokerLog passes the broker's warnings and errors on; its notices are noise
-// to an operator of a ledger. What it dies of is kept for the caller.
+// to an operator of a ledger. What it dies of is kept for the caller, and why it
+// could not write.
 type brokerLog struct {
-	to   zerolog.Logger
-	last atomic.Value // string
+	to    zerolog.Logger
+	last  atomic.Value // string
+	wrote atomic.Value // syscall.Errno, the last of an error
 }
 
 func (l *brokerLog) Noticef(format string, v ...any) { l.to.Debug().Msgf(format, v...) }
@@ -103,6 +119,12 @@ func (l *brokerLog) Warnf(format string, v ...any) {
 	l.to.Warn().Str("from", "broker").Msgf(format, v...)
 }
 func (l *brokerLog) Errorf(format string, v ...any) {
+	for _, value := range v {
+		var number syscall.Errno
+		if err, ok := value.(error); ok && errors.As(err, &number) {
+			l.wrote.Store(number)
+		}
+	}
 	l.to.Error().Str("from", "broker").Msgf(format, v...)
 }
 func (l *brokerLog) Fatalf(format string, v ...any) { l.last.Store(fmt.Sprintf(format, v...)) }
@@ -114,6 +136,12 @@ func (l *brokerLog) fatal() string {
 		return text
 	}
 	return "it is not ready after " + startTimeout.String()
+}
+
+// wasFull reports whether the last error of the disk was that it is full.
+func (l *brokerLog) wasFull() bool {
+	number, _ := l.wrote.Load().(syscall.Errno)
+	return number == syscall.ENOSPC || number == syscall.EDQUOT
 }
 
 // connectInside connects to the broker of this process, without a socket.

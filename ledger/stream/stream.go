@@ -23,35 +23,48 @@ type Config struct {
 	Now    func() time.Time // the record time; an ordinary ledger's is the system clock
 	Rand   io.Reader        // crypto/rand.Reader: ledger id, salts, token
 	Logger zerolog.Logger   // what the broker has to say; the zero Logger is silent
+	// Party and Key sign what the ledger says of itself: that it was opened,
+	// that it was started, whom it refused.
+	Party ledger.Party // operator:local
+	Key   ledger.Signer
 	// Listen opens a port on the loopback interface and writes the endpoint
 	// file, so that other processes of this machine find the ledger.
 	Listen bool
 	// Story is the story that the caller plays, "" for an ordinary ledger.
 	// Appends need the ledger's own.
 	Story string
-	// Opening is what a new ledger begins with. Without a key none is made.
+	// AcceptClock believes the clock at the start, whatever it says.
+	AcceptClock bool
+	// Opening is what a new ledger begins with. Without a pack none is made.
 	Opening Opening
 }
 
 // An Opening is what the first events of a new ledger say.
 type Opening struct {
-	Party ledger.Party // operator:local
-	Key   ledger.Signer
 	Story string
 	Pack  []byte // the rule pack, as text
 }
 
-// A Ledger is an embedded broker with the ledger's stream and its only
-// committer. It is a [ledger.Log], safe for use by several goroutines.
+// A Ledger is a broker's stream and its only committer. It is a [ledger.Log],
+// safe for use by several goroutines.
 type Ledger struct {
 	*Reader
 	*committer
-	cfg    Config
-	lock   *os.File
+	cfg     Config
+	lock    *os.File
+	alive   time.Time  // the last sign of life of the incarnation before
+	inside  *nats.Conn // for services of this process
+	running bool       // the committer serves
+	close   func() error
+
+	// Of an embedded ledger.
 	server *server.Server
+	disk   *disk
 	token  string
-	inside *nats.Conn // for services of this process
-	close  func() error
+
+	// Of a ledger on a cluster.
+	at      Address
+	release func() // gives the lease up
 }
 
 // Open opens the ledger in cfg.Dir and makes one where there is none and cfg
@@ -64,19 +77,19 @@ type Ledger struct {
 //   - [ledger.ErrOtherLedger] when the store is not the one that the folder
 //     names, or when an ordinary ledger is to play a story.
 func Open(ctx context.Context, cfg Config) (*Ledger, error) {
-	if cfg.Now == nil || cfg.Rand == nil || cfg.Dir == "" {
-		return nil, errors.New("open ledger: Dir, Now and Rand are required")
+	if cfg.Now == nil || cfg.Rand == nil || cfg.Dir == "" || cfg.Key == nil {
+		return nil, errors.New("open ledger: Dir, Now, Rand, Party and Key are required")
 	}
 	if named, err := readName(cfg.Dir); err != nil {
 		return nil, err
-	} else if named == "" && cfg.Opening.Key == nil {
+	} else if named == "" && cfg.Opening.Pack == nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Dir, ledger.ErrNoLedger)
 	}
-	lock, err := lockFolder(cfg.Dir)
+	lock, alive, err := lockFolder(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, lock: lock}
+	l := &Ledger{cfg: cfg, lock: lock, alive: alive}
 	l.close = sync.OnceValue(l.shut)
 	if err := l.open(ctx); err != nil {
 		l.Close()
@@ -97,46 +110,90 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if l.token, err = newToken(l.cfg.Rand); err != nil {
 		return err
 	}
-	if l.server, err = startServer(l.cfg.Dir, l.token, l.cfg.Listen, l.cfg.Logger); err != nil {
+	said := &brokerLog{to: l.cfg.Logger}
+	if l.server, err = startServer(l.cfg.Dir, l.token, l.cfg.Listen, said); err != nil {
 		return err
 	}
-	if l.inside, err = connectInside(l.server, l.token); err != nil {
+	l.disk = &disk{l.cfg.Dir, l.server, said}
+	if l.inside, err = l.connect(); err != nil {
 		return err
 	}
 	if named == "" {
-		if err := makeStream(ctx, l.inside, l.cfg.Rand); err != nil {
+		if err := l.makeStream(ctx); err != nil {
 			return err
 		}
 	}
-	if l.Reader, err = l.newReader(ctx); errors.Is(err, ledger.ErrNoLedger) {
+	if err := l.openStream(ctx); err != nil {
+		return err
+	}
+	return l.begin(ctx)
+}
+
+// connect opens a connection to the broker.
+func (l *Ledger) connect() (*nats.Conn, error) {
+	if l.server != nil {
+		return connectInside(l.server, l.token)
+	}
+	return connectOutside(l.at.URL)
+}
+
+// openStream finds the stream, asserts that it is this ledger's and configured as
+// it must be, and reads all of it.
+func (l *Ledger) openStream(ctx context.Context) error {
+	named, err := readName(l.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	reader, err := l.newReader(ctx)
+	if errors.Is(err, ledger.ErrNoLedger) && named != "" {
 		return fmt.Errorf("ledger %s has lost its stream: %w", named, ledger.ErrGap)
 	} else if err != nil {
 		return err
 	}
-	if named != "" && named != l.id.String() {
-		return fmt.Errorf("the folder is of ledger %s, its store of %s: %w", named, l.id, ledger.ErrOtherLedger)
-	}
-	if err := drift(ctx, l.inside, l.id); err != nil {
+	if err := l.assert(ctx, reader, named); err != nil {
+		reader.Close()
 		return err
 	}
 	writer, err := l.newReader(ctx)
 	if err != nil {
+		reader.Close()
 		return err
 	}
-	if l.committer, err = newCommitter(ctx, writer, l.cfg.Now); err != nil {
+	least := leastSingle
+	if l.server == nil {
+		least = leastCluster
+	}
+	c, err := newCommitter(ctx, writer, clock{now: l.cfg.Now, accept: l.cfg.AcceptClock}, l.disk, least)
+	if err != nil {
+		reader.Close()
 		writer.Close()
 		return err
 	}
-	if named != "" && l.at < opening {
-		return fmt.Errorf("ledger %s ends at %d, before it was open: %w", named, l.at, ledger.ErrGap)
+	l.Reader, l.committer = reader, c
+	return nil
+}
+
+// assert refuses a stream that is not the one that the folder names, or not
+// configured as it must be.
+func (l *Ledger) assert(ctx context.Context, r *Reader, named string) error {
+	if named != "" && named != r.id.String() {
+		return fmt.Errorf("the folder is of ledger %s, its store of %s: %w", named, r.id, ledger.ErrOtherLedger)
 	}
-	return l.begin(ctx)
+	if err := drift(ctx, l.inside, l.required(r.id)); err != nil {
+		return err
+	}
+	return l.checkPeers(ctx, r)
+}
+
+// required is the configuration that the stream must have here.
+func (l *Ledger) required(id ledger.LedgerID) jetstream.StreamConfig {
+	return required(id, max(l.at.Replicas, 1))
 }
 
 // newReader returns a reader on a connection of its own: what one reads never
 // delays what another one waits for.
 func (l *Ledger) newReader(ctx context.Context) (*Reader, error) {
-	nc, err := connectInside(l.server, l.token)
+	nc, err := l.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +205,11 @@ func (l *Ledger) newReader(ctx context.Context) (*Reader, error) {
 	return r, nil
 }
 
-// makeStream creates the stream when the store has none.
-func makeStream(ctx context.Context, nc *nats.Conn, random io.Reader) error {
-	js, err := jetstream.New(nc)
+// makeStream creates the stream when there is none.
+func (l *Ledger) makeStream(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	js, err := jetstream.New(l.inside)
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
@@ -158,10 +217,10 @@ func makeStream(ctx context.Context, nc *nats.Conn, random io.Reader) error {
 		return err
 	}
 	var id ledger.LedgerID
-	if _, err := io.ReadFull(random, id[:]); err != nil {
+	if _, err := io.ReadFull(l.cfg.Rand, id[:]); err != nil {
 		return fmt.Errorf("draw ledger id: %w", err)
 	}
-	if _, err := js.CreateStream(ctx, required(id)); err != nil {
+	if _, err := js.CreateStream(ctx, l.required(id)); err != nil {
 		return fmt.Errorf("make stream: %w", err)
 	}
 	return nil
@@ -170,26 +229,47 @@ func makeStream(ctx context.Context, nc *nats.Conn, random io.Reader) error {
 // opening is how many events a new ledger begins with.
 const opening = 2
 
-// begin writes the first events of a new ledger, names the folder, sets the
-// story rules and announces the ledger.
+// begin lets the committer serve. It writes the first events of a new ledger,
+// names the folder, sets the story rules and announces the ledger.
 func (l *Ledger) begin(ctx context.Context) error {
-	if l.at < opening {
+	head, _ := l.head()
+	named, err := readName(l.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	fresh := head < opening
+	if fresh {
+		l.story = l.cfg.Opening.Story
+	}
+	switch {
+	case fresh && named != "":
+		return fmt.Errorf("ledger %s ends at %d, before it was open: %w", named, head, ledger.ErrGap)
+	case fresh && l.cfg.Opening.Pack == nil:
+		return fmt.Errorf("ledger %s was not made to its end: %w", l.id, ledger.ErrNoLedger)
+	case l.story == "" && l.cfg.Story != "":
+		return fmt.Errorf("ledger %s is an ordinary one and plays no story: %w", l.id, ledger.ErrOtherLedger)
+	}
+	l.readOnly = l.story != l.cfg.Story
+	l.started = fresh // the opening is the start of the first incarnation
+	l.committer.starter = l.starter()
+	l.running = true
+	go l.run()
+	if fresh {
 		if err := l.writeOpening(ctx); err != nil {
 			return fmt.Errorf("open new ledger: %w", err)
 		}
-		l.story = l.cfg.Opening.Story
 	}
 	if err := writeName(l.cfg.Dir, l.id); err != nil {
 		return err
 	}
-	if l.story == "" && l.cfg.Story != "" {
-		return fmt.Errorf("ledger %s is an ordinary one and plays no story: %w", l.id, ledger.ErrOtherLedger)
-	}
-	l.readOnly = l.story != l.cfg.Story
 	if l.cfg.Listen {
 		return announce(l.cfg.Dir, l.Endpoint())
 	}
 	return nil
+}
+
+func (l *Ledger) starter() starter {
+	return starter{party: l.cfg.Party, key: l.cfg.Key, rand: l.cfg.Rand, alive: l.alive}
 }
 
 // writeOpening signs and appends the events of the opening. Those of an earlier
@@ -202,11 +282,8 @@ func (l *Ledger) writeOpening(ctx context.Context) error {
 		{DocumentKey: "opening pack", Body: ledger.Body{Pack: o.Pack},
 			Subject: ledger.Subject{Municipality: ledger.National, Aggregate: "rules", Kind: ledger.RulesPublished}},
 	} {
-		d.Author, d.Sent = o.Party, l.cfg.Now()
-		if _, err := io.ReadFull(l.cfg.Rand, d.Salt[:]); err != nil {
-			return fmt.Errorf("draw salt: %w", err)
-		}
-		r, err := ledger.New(l.id, d, o.Key)
+		d.Author, d.Sent = l.cfg.Party, l.cfg.Now()
+		r, err := l.starter().record(l.id, d)
 		if err != nil {
 			return err
 		}
@@ -226,13 +303,14 @@ func (l *Ledger) Head(ctx context.Context) (ledger.Seq, error) {
 	case l.life.Err() != nil:
 		return 0, context.Cause(l.life)
 	}
-	return ledger.Seq(l.head.Load()), nil
+	head, _ := l.head()
+	return head, nil
 }
 
 // Endpoint says how other processes reach this ledger. It is empty unless
 // Config.Listen is set.
 func (l *Ledger) Endpoint() Endpoint {
-	if !l.cfg.Listen {
+	if !l.cfg.Listen || l.server == nil {
 		return Endpoint{}
 	}
 	return endpointOf(l.server, l.token, l.id)
@@ -248,10 +326,14 @@ func (l *Ledger) Close() error { return l.close() }
 
 func (l *Ledger) shut() error {
 	if l.committer != nil {
-		l.committer.reader.end(ledger.ErrClosed) // whoever waits for the turn hears it
-		<-l.turn
-		l.give()
+		l.committer.reader.end(ledger.ErrClosed) // whoever waits hears it
+		if l.running {
+			<-l.ended
+		}
 		l.committer.reader.Close()
+	}
+	if l.release != nil {
+		l.release()
 	}
 	if l.Reader != nil {
 		l.Reader.Close()

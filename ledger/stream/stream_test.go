@@ -72,30 +72,30 @@ func TestOneProcessHasTheFolder(t *testing.T) {
 
 func TestNoLedgerIsMadeWithoutAnOpening(t *testing.T) {
 	cfg := config(t, filepath.Join(t.TempDir(), "nothing"))
-	cfg.Opening.Key = nil
+	cfg.Opening.Pack = nil
 	refused(t, cfg, ledger.ErrNoLedger)
 	if _, err := os.Stat(cfg.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder was made: %v", err)
 	}
 	cfg.Opening = config(t, cfg.Dir).Opening
 	closeLedger(t, open(t, cfg))
-	cfg.Opening.Key = nil // not needed any more
+	cfg.Opening.Pack = nil // not needed any more
 	open(t, cfg)
 }
 
 // TestInterruptedBeginningGoesOn stops the making of a ledger where a crash
 // could, by an opening that cannot be written.
 func TestInterruptedBeginningGoesOn(t *testing.T) {
-	for name, spoil := range map[string]func(*stream.Opening){
-		"after the stream":      func(o *stream.Opening) { o.Party = "nobody" },
-		"after the first event": func(o *stream.Opening) { o.Pack = nil },
+	for name, spoil := range map[string]func(*stream.Config){
+		"after the stream":      func(c *stream.Config) { c.Party = "nobody" },
+		"after the first event": func(c *stream.Config) { c.Opening.Pack = []byte(strings.Repeat("x", ledger.MaxBody)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(t, t.TempDir())
-			good := cfg.Opening
-			spoil(&cfg.Opening)
+			good := cfg
+			spoil(&cfg)
 			refused(t, cfg, ledger.ErrRefused)
-			cfg.Opening = good
+			cfg = good
 			l := open(t, cfg)
 			id := l.ID()
 			var kinds []ledger.Kind
@@ -463,10 +463,10 @@ func TestForeignBytesAreReadAndCountForNothing(t *testing.T) {
 	}
 	decision := testenv.Alert(t, l.ID(), batch, "alert", items)
 	receipt, err := l.Decide(t.Context(), 0, decision) // the fold knows no batch
-	if err != nil || receipt.Seq != 7 {
+	if err != nil || receipt.Seq != 8 {                // behind the start
 		t.Errorf("decide: %+v, %v", receipt, err)
 	}
-	if receipt := appendTo(t, l, good); receipt.Seq != 8 || receipt.Duplicate {
+	if receipt := appendTo(t, l, good); receipt.Seq != 9 || receipt.Duplicate {
 		t.Errorf("the event whose id stood on foreign bytes: %+v", receipt)
 	}
 }

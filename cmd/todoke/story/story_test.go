@@ -28,7 +28,7 @@ func open(t *testing.T, dir string, s *story.Story, clock *story.Clock) *stream.
 		t.Fatal(err)
 	}
 	log, err := stream.Open(context.Background(), stream.Config{Dir: dir, Now: clock.Now, Rand: rand.Reader, Logger: zerolog.Nop(),
-		Story: s.Incident, Opening: stream.Opening{Party: "operator:local", Key: key, Story: s.Incident, Pack: rule.Default().Text()}})
+		Party: "operator:local", Key: key, Story: s.Incident, Opening: stream.Opening{Story: s.Incident, Pack: rule.Default().Text()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,109 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"time"
+
+	"todoke/ledger"
+)
+
+const (
+	// inspection is how often a running ledger looks after its stream.
+	inspection = time.Second
+	// peerInspection is how often the servers of a cluster are asked how they
+	// run: one may come back with another configuration.
+	peerInspection = 10 * time.Second
+	// signOfLife is how often it says that it is alive, so that the next start
+	// knows since when it was not.
+	signOfLife = 5 * time.Second
+)
+
+// Run looks after the ledger until ctx is done, and returns nil then. It returns
+// why the ledger can never append again: [ledger.ErrFenced] when another committer
+// has taken over, [ledger.ErrDrift] when the stream's configuration was changed,
+// an [ledger.ErrUnavailable] when the disk or the connection failed for good.
+func (l *Ledger) Run(ctx context.Context) error {
+	inspect, peers, live := time.NewTicker(inspection), time.NewTicker(peerInspection), time.NewTicker(signOfLife)
+	defer inspect.Stop()
+	defer peers.Stop()
+	defer live.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.lost.Done():
+			return fmt.Errorf("ledger %s takes no more events: %w", l.id, context.Cause(l.lost))
+		case <-l.life.Done():
+			return fmt.Errorf("ledger %s: %w", l.id, context.Cause(l.life))
+		case <-inspect.C:
+			err = drift(ctx, l.inside, l.required(l.id))
+		case <-peers.C:
+			err = l.checkPeers(ctx, l.Reader)
+		case now := <-live.C:
+			err = l.signLife(now)
+		}
+		if errors.Is(err, ledger.ErrDrift) {
+			l.lose(err)
+		}
+	}
+}
+
+// signLife sets the time of the lock file. That it cannot be set, as on a full
+// disk, changes nothing but what the next start can tell.
+func (l *Ledger) signLife(now time.Time) error {
+	if l.lock == nil {
+		return nil
+	}
+	return os.Chtimes(l.lock.Name(), now, now)
+}
+
+// History yields the records of one aggregate in order, from where the committer
+// knows them to be. It ends as [Reader.Read] does.
+func (l *Ledger) History(ctx context.Context, municipality, aggregate string) iter.Seq2[ledger.Record, error] {
+	key := ledger.Subject{Municipality: municipality, Aggregate: aggregate}.AggregateKey()
+	return func(yield func(ledger.Record, error) bool) {
+		for _, seq := range l.sequences(key) {
+			r, err := l.get(ctx, seq)
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Append implements [ledger.Log]. An attempt to use an event id again for another
+// event is recorded, once for each author, municipality and hour: the id is bound
+// to its author, so that only that author's key, or its holder, can have tried.
+func (l *Ledger) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	receipt, err := l.committer.Append(ctx, r)
+	if errors.Is(err, ledger.ErrIDReused) {
+		if noted := l.noteReuse(ctx, r); noted != nil {
+			err = fmt.Errorf("%w (and this could not be recorded: %v)", err, noted)
+		}
+	}
+	return receipt, err
+}
+
+func (l *Ledger) noteReuse(ctx context.Context, r ledger.Record) error {
+	subject, err := ledger.ParseSubject(r.Subject)
+	if err != nil {
+		return err
+	}
+	who, hour := ledger.Party(r.Header.Get(ledger.HeaderParty)), l.cfg.Now().UTC().Truncate(time.Hour)
+	d := ledger.Draft{
+		Author: l.cfg.Party, Sent: l.cfg.Now(), DocumentKey: fmt.Sprint("id-reused ", who, " ", hour.Format(time.RFC3339)),
+		Subject: ledger.Subject{Municipality: subject.Municipality, Aggregate: ledger.AccessAggregate(hour), Kind: ledger.AccessRecorded},
+		Body:    ledger.Body{Who: who, Since: hour, Reason: ledger.Code(ledger.ErrIDReused)},
+	}
+	record, err := l.starter().record(l.id, d)
+	if err != nil {
+		return err
+	}
+	_, err = l.committer.Append(ctx, record)
+	return err
+}
