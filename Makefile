@@ -9,6 +9,9 @@ STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 COUNT       ?= 7
 BENCH       ?= .
+SEED        ?= 0
+N           ?= 2000
+MINUTES     ?= 10
 PKG         ?= ./...
 
 .PHONY: help
@@ -37,6 +40,14 @@ check: ## gofmt, vet, staticcheck, and the rules of the house as tests
 .PHONY: test-system
 test-system: ## tests of the built binary that need root or Debian packages (it installs them)
 	.ci/system
+
+.PHONY: sim
+sim: ## simulate N (2000) worlds from SEED (0) on: log, producers, watchdog, faults, on a virtual clock
+	$(GO) test -count=1 -timeout 0 ./testenv/sim -run 'TestSim$$' -seed $(SEED) -n $(N) -v
+
+.PHONY: soak
+soak: ## go on with the full column of every fault for MINUTES (10), where the last soak stopped; as root
+	TODOKE_SYSTEM=1 $(GO) test -count=1 -timeout 0 ./testenv/rig -run 'TestSoak$$' -minutes $(MINUTES) -v
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s), in PKG (./...)

@@ -105,6 +105,12 @@ var (
 	// ErrNewer is returned for what a newer version of this program wrote.
 	ErrNewer = errors.New("written by a newer version of todoke; update this one")
 
+	// ErrIncomplete is returned for a copy of a ledger that is still being made.
+	ErrIncomplete = errors.New("this copy is not complete; go on with todoke move")
+
+	// ErrMoved is returned for a folder whose ledger a cluster keeps now.
+	ErrMoved = errors.New("this ledger was moved to a cluster")
+
 	// ErrNoLedger is returned when a folder holds no ledger and none may be
 	// made there.
 	ErrNoLedger = errors.New("no ledger here")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"time"
 
 	"todoke/ledger"
@@ -16,13 +17,14 @@ import (
 // same way.
 type memory map[string]ledger.Receipt
 
-func (m memory) ID() ledger.LedgerID { return ledger.LedgerID{} }
+func (m memory) ID() ledger.LedgerID { return ledger.LedgerID{1} }
 
 func (m memory) Append(_ context.Context, r ledger.Record) (ledger.Receipt, error) {
 	id := r.Header.Get(ledger.HeaderID)
 	receipt, there := m[id]
 	if !there {
-		receipt = ledger.Receipt{Seq: ledger.Seq(len(m) + 1)}
+		receipt = ledger.Receipt{Ledger: m.ID(), Seq: ledger.Seq(len(m) + 1)}
+		receipt.ID, _ = ledger.ParseID(id)
 		m[id] = receipt
 	}
 	receipt.Duplicate = there
@@ -67,4 +69,62 @@ func Example() {
 	// Output:
 	// in the ledger at 1, there before: false
 	// in the ledger at 1, there before: true
+}
+
+// A relay keeps its reports in an outbox, whether or not the ledger is there,
+// and delivers them when it is. A program that runs for long calls Run beside
+// its work in the place of Pass.
+func ExampleOutbox() {
+	dir, err := os.MkdirTemp("", "outbox")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	party, far := ledger.Party("relay:2"), memory{}
+	key, err := producers.LocalKey(dir, party, rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	outbox, err := producers.OpenOutbox(producers.OutboxConfig{
+		File: filepath.Join(dir, "outbox"), Party: party, Ledger: far.ID(), Now: time.Now, Rand: rand.Reader,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	reporter, err := producers.New(producers.Config{Log: outbox, Party: party, Key: key, Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		log.Fatal(err)
+	}
+	record, err := reporter.Record(producers.Report{
+		Kind: ledger.ImportCompleted, Batch: "131229-20151005-0042", Count: 5228, Slip: "import-2015-000117",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := outbox.Keep(record)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(entry.State)
+
+	ctx := context.Background()
+	if _, _, err := outbox.Pass(ctx, far); err != nil {
+		log.Fatal(err)
+	}
+	entry, _, err = outbox.Entry(entry.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(entry.State, "at", entry.Receipt.Seq)
+
+	remaining, err := outbox.Close(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(remaining, "remain")
+	// Output:
+	// kept here
+	// in the ledger at 1
+	// 0 remain
 }

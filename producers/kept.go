@@ -213,7 +213,8 @@ func (k *kept) examineEntries(tx *bbolt.Tx, each func(Entry)) error {
 }
 
 // examinePages lets bbolt check that every page is used exactly once or free.
-// First it bounds what bbolt's own check does not: how many pages one claims.
+// First it looks at what bbolt's own check does not: that no page claims others
+// beyond the end, or free ones.
 func examinePages(tx *bbolt.Tx, pageSize int) error {
 	pages := int(tx.Size() / int64(pageSize))
 	for id := 0; id < pages; id++ {
@@ -221,11 +222,11 @@ func examinePages(tx *bbolt.Tx, pageSize int) error {
 		if err != nil {
 			return err
 		}
-		if page.Type == "free" {
-			continue
-		}
-		if id += page.OverflowCount; id >= pages {
-			return fmt.Errorf("page %d reaches beyond the end: %w", page.ID, ErrDamaged)
+		for more := page.OverflowCount; more > 0 && page.Type != "free"; more-- {
+			id++
+			if next, err := tx.Page(id); err != nil || next == nil || next.Type == "free" {
+				return fmt.Errorf("page %d claims page %d: %w", page.ID, id, errors.Join(ErrDamaged, err))
+			}
 		}
 	}
 	var first error

@@ -85,7 +85,9 @@ func checksum(domain string, key, content []byte) [sha256.Size]byte {
 }
 
 // encodeState returns the value of the state.
-func encodeState(s keptState) []byte {
+func encodeState(s keptState) []byte { return withSum(stateDomain, nil, s.content()) }
+
+func (s *keptState) content() []byte {
 	var out bytes.Buffer
 	enc := writer{msgpack.NewEncoder(&out)}
 	enc.array(9)
@@ -95,7 +97,7 @@ func encodeState(s keptState) []byte {
 	for _, n := range s.tally.fields() {
 		enc.uint(*n)
 	}
-	return withSum(stateDomain, nil, out.Bytes())
+	return out.Bytes()
 }
 
 // fields returns the numbers of a tally in the order of the format.
@@ -123,14 +125,16 @@ func decodeState(value []byte) (keptState, error) {
 	for _, n := range s.tally.fields() {
 		*n = dec.uint()
 	}
-	if dec.err != nil || fields != 9 || !bytes.Equal(encodeState(s), value) {
+	if dec.err != nil || fields != 9 || !bytes.Equal(s.content(), content) {
 		return keptState{}, fmt.Errorf("read state: it is not in canonical form: %w", errors.Join(ErrDamaged, dec.err))
 	}
 	return s, nil
 }
 
 // encodeEntry returns the value of an entry.
-func encodeEntry(e Entry) []byte {
+func encodeEntry(e Entry) []byte { return withSum(entryDomain, key(e.number), e.content()) }
+
+func (e *Entry) content() []byte {
 	var out bytes.Buffer
 	out.Grow(len(e.Record.Body) + 1024)
 	enc := writer{msgpack.NewEncoder(&out)}
@@ -161,7 +165,7 @@ func encodeEntry(e Entry) []byte {
 	enc.array(2)
 	enc.text(code)
 	enc.text(sentence)
-	return withSum(entryDomain, key(e.number), out.Bytes())
+	return out.Bytes()
 }
 
 // decodeEntry is the inverse of encodeEntry, for an entry of a ledger. What it
@@ -197,7 +201,7 @@ func decodeEntry(of ledger.LedgerID, number uint64, value []byte) (Entry, error)
 	if err := e.check(); err != nil {
 		dec.fail(err)
 	}
-	if dec.err != nil || fields != 7 || !bytes.Equal(encodeEntry(e), value) {
+	if dec.err != nil || fields != 7 || !bytes.Equal(e.content(), content) {
 		return Entry{}, fmt.Errorf("read entry %d: it is not in canonical form: %w", number, errors.Join(ErrDamaged, dec.err))
 	}
 	return e, nil

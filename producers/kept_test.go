@@ -94,9 +94,9 @@ func TestDamageIsFoundBeforeAnythingIsHandedOut(t *testing.T) {
 		times int
 		where func() int // the bit
 	}{
-		"anywhere":         {150, func() int { return random.IntN(8 * len(whole)) }},
-		"in a head":        {100, func() int { return 8*os.Getpagesize()*random.IntN(2) + random.IntN(8*80) }},
-		"in a page's head": {150, func() int { return 8*os.Getpagesize()*random.IntN(pages) + random.IntN(8*80) }},
+		"anywhere":         {100, func() int { return random.IntN(8 * len(whole)) }},
+		"in a head":        {60, func() int { return 8*os.Getpagesize()*random.IntN(2) + random.IntN(8*80) }},
+		"in a page's head": {100, func() int { return 8*os.Getpagesize()*random.IntN(pages) + random.IntN(8*80) }},
 	} {
 		t.Run("one bit "+name, func(t *testing.T) {
 			refused := 0
@@ -118,7 +118,7 @@ func TestDamageIsFoundBeforeAnythingIsHandedOut(t *testing.T) {
 		})
 	}
 	t.Run("cut off", func(t *testing.T) {
-		for i := range 60 {
+		for i := range 30 {
 			size := random.IntN(len(whole))
 			if i%2 == 0 {
 				size -= size % os.Getpagesize()
@@ -130,7 +130,7 @@ func TestDamageIsFoundBeforeAnythingIsHandedOut(t *testing.T) {
 	})
 	t.Run("a sector or a page of something else", func(t *testing.T) {
 		noise := rand.NewChaCha8([32]byte{1})
-		for i := range 90 {
+		for i := range 60 {
 			spoiled := bytes.Clone(whole)
 			size := []int{512, os.Getpagesize()}[i%2]
 			at := random.IntN(len(whole)/size) * size

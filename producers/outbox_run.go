@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,8 +136,8 @@ func (p *parcel) outcome(t *tally) Entry {
 		e.Receipt.Time = time.Unix(0, p.receipt.Time.UnixNano()).UTC()
 	} else {
 		sentence := p.err.Error()
-		e.State = Refused
-		e.Refusal = ledger.FromCode(ledger.Code(p.err), sentence[:min(len(sentence), maxSentence)])
+		sentence = strings.ToValidUTF8(sentence[:min(len(sentence), maxSentence)], "")
+		e.State, e.Refusal = Refused, ledger.FromCode(ledger.Code(p.err), sentence)
 	}
 	*t.of(e.State)++
 	return e

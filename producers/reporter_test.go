@@ -161,13 +161,13 @@ func TestReportRetries(t *testing.T) {
 
 	t.Run("sends the same record until it is stored, once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			p, log := newReporter(t, "relay:2", ledger.ErrUnavailable, ledger.ErrUnknown, errStored, ledger.ErrUnavailable)
+			p, log := newReporter(t, "relay:2", ledger.ErrUnavailable, ledger.ErrUnknown, ledger.ErrFenced, errStored, ledger.ErrUnavailable)
 			receipt, err := p.Report(t.Context(), report)
 			if err != nil || receipt.Seq != 1 || !receipt.Duplicate {
 				t.Fatalf("receipt %+v, %v", receipt, err)
 			}
-			if len(log.sent) != 5 {
-				t.Fatalf("%d attempts, want 5", len(log.sent))
+			if len(log.sent) != 6 {
+				t.Fatalf("%d attempts, want 6", len(log.sent))
 			}
 			for _, r := range log.sent {
 				if !reflect.DeepEqual(r, log.sent[0]) {

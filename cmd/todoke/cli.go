@@ -45,6 +45,7 @@ type commands struct {
 
 	Demo    demoCommand    `cmd:"" help:"Play a real incident as a story, on a ledger of its own."`
 	Serve   serveCommand   `cmd:"" help:"Run the ledger: broker, gate and watchdog in one process."`
+	Move    moveCommand    `cmd:"" help:"Take the ledger of a folder to a cluster, every sequence and byte of it."`
 	Intake  intakeCommand  `cmd:"" help:"A municipality's gateway: take a file, make a batch of it, report it."`
 	Report  reportCommand  `cmd:"" help:"Report one event as one party."`
 	Batches batchesCommand `cmd:"" help:"List the batches and how they stand."`

@@ -56,7 +56,9 @@ func (a *app) openStream(pack *rule.Pack, listen bool) (*stream.Ledger, error) {
 
 // streamConfig is what a ledger is opened with, and made with unless pack is nil.
 func (a *app) streamConfig(pack *rule.Pack) (stream.Config, error) {
-	cfg := stream.Config{Dir: a.Data, Now: time.Now, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Party: operator}
+	begun := time.Now()
+	elapsed := func() time.Duration { return time.Since(begun) }
+	cfg := stream.Config{Dir: a.Data, Now: time.Now, Elapsed: elapsed, Rand: rand.Reader, Logger: a.logger().Level(zerolog.WarnLevel), Party: operator}
 	if pack != nil {
 		cfg.Opening = stream.Opening{Pack: pack.Text()}
 	}

@@ -164,43 +164,6 @@ func fill(b *testing.B, l *stream.Ledger, n int) {
 	}
 }
 
-// BenchmarkAppend compares the committer with a publish of the same body and
-// headers at the same durability. The product also admits, which is mostly
-// verifying a signature.
-func BenchmarkAppend(b *testing.B) {
-	l := open(b, config(b, b.TempDir()))
-	record := func(i int) ledger.Record {
-		return testenv.Claim(b, l.ID(), fmt.Sprintf("131229-20151005-%04d", i%5000+1), rand.Text(), items)
-	}
-	b.Run("raw", func(b *testing.B) {
-		raw := open(b, config(b, b.TempDir()))
-		js, err := jetstream.New(raw.Conn())
-		if err != nil {
-			b.Fatal(err)
-		}
-		for i := 0; b.Loop(); i++ {
-			b.StopTimer()
-			r := record(i)
-			r.Header[ledger.HeaderTime] = []string{testenv.Start.Format(ledger.TimeFormat)}
-			b.StartTimer()
-			m := &nats.Msg{Subject: r.Subject, Header: nats.Header(r.Header), Data: r.Body}
-			if _, err := js.PublishMsg(b.Context(), m, jetstream.WithExpectLastSequence(uint64(i)+2)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("product", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			b.StopTimer()
-			r := record(i)
-			b.StartTimer()
-			if _, err := l.Append(b.Context(), r); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 // head asks the broker, not the committer, which has not heard of them.
 func head(tb testing.TB, l *stream.Ledger) ledger.Seq {
 	tb.Helper()

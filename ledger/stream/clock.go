@@ -16,26 +16,28 @@ const (
 	maxSilence = 60 * 24 * time.Hour
 )
 
-// A clock gives record times. Times that carry a monotonic reading, as those of
-// [time.Now] do, are watched: a machine whose clock was set is not believed,
-// since a record time can never be taken back. Virtual clocks jump as they like.
-// It is owned by one goroutine.
+// A clock gives record times. One that is watched is a machine's: when it was set,
+// it is not believed, since a record time can never be taken back. Virtual clocks
+// jump as they like. It is owned by one goroutine.
 type clock struct {
-	now      func() time.Time
-	accept   bool      // believe the clock at the start, whatever it says
-	believed time.Time // the last reading that was
+	now func() time.Time
+	// elapsed is the time since some moment, whatever the clock is set to; nil
+	// leaves it unwatched.
+	elapsed  func() time.Duration
+	accept   bool          // believe the clock at the start, whatever it says
+	believed time.Time     // the last reading that was
+	at       time.Duration // and when that was
 }
 
 // begin returns the record time of a start. It returns an [ledger.ErrClock] when
 // the clock is behind what is recorded, or so far ahead of the last sign of life
 // that it was probably set wrong.
 func (c *clock) begin(last, alive time.Time) (time.Time, error) {
-	now := c.now()
-	c.believed = now
+	now := c.believe(c.now())
 	if alive.Before(last) {
 		alive = last
 	}
-	if steady(now) && !c.accept {
+	if c.elapsed != nil && !c.accept {
 		switch {
 		case last.Sub(now) > maxJump:
 			return now, fmt.Errorf("it says %s, but the last event was recorded at %s; set the clock right, or start with --accept-clock if that event's time is wrong: %w",
@@ -53,20 +55,23 @@ func (c *clock) begin(last, alive time.Time) (time.Time, error) {
 // it must be by the time that has passed.
 func (c *clock) read(last time.Time) (time.Time, error) {
 	now := c.now()
-	if c.believed.IsZero() {
-		c.believed = now
+	if c.elapsed != nil && !c.believed.IsZero() {
+		jump := now.Round(0).Sub(c.believed.Round(0)) - (c.elapsed() - c.at) // without the clock's own monotonic reading
+		if jump.Abs() > maxJump {
+			return now, fmt.Errorf("it jumped by %s, to %s; set it right and the ledger goes on, or start again with --accept-clock to believe it: %w",
+				jump.Round(time.Second), now.UTC().Format(time.DateTime), ledger.ErrClock)
+		}
 	}
-	jump := now.Round(0).Sub(c.believed.Round(0)) - now.Sub(c.believed) // wall clock less monotonic
-	if jump.Abs() > maxJump {
-		return now, fmt.Errorf("it jumped by %s, to %s; set it right and the ledger goes on, or start again with --accept-clock to believe it: %w",
-			jump.Round(time.Second), now.UTC().Format(time.DateTime), ledger.ErrClock)
-	}
-	c.believed = now
-	return notBefore(now, last), nil
+	return notBefore(c.believe(now), last), nil
 }
 
-// steady reports whether t carries a monotonic reading.
-func steady(t time.Time) bool { return t != t.Round(0) }
+func (c *clock) believe(now time.Time) time.Time {
+	c.believed = now
+	if c.elapsed != nil {
+		c.at = c.elapsed()
+	}
+	return now
+}
 
 func notBefore(t, last time.Time) time.Time {
 	if t.Before(last) {

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -28,6 +29,7 @@ var errDisk = errors.New("the disk failed to write; look after it, then start th
 // somebody else takes the room in the moment between.
 type disk struct {
 	dir    string
+	free   func(dir string) (bytes uint64, err error)
 	server *server.Server
 	said   *brokerLog
 }
@@ -38,14 +40,31 @@ func (d *disk) room(bytes int) error {
 	if d == nil {
 		return nil
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(d.dir, &fs); err != nil {
+	free, err := d.free(d.dir)
+	if err != nil {
 		return fmt.Errorf("ask for room on the disk: %w: %w", ledger.ErrUnavailable, err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < uint64(2*bytes+spare) {
+	if free < uint64(2*bytes+spare) {
 		return fmt.Errorf("%d KiB are free in %s: %w", free>>10, d.dir, ledger.ErrStorageFull)
 	}
 	return nil
+}
+
+// free returns how much of the disk that holds dir anybody may use.
+func free(dir string) (bytes uint64, err error) {
+	var fs syscall.Statfs_t
+	err = syscall.Statfs(dir, &fs)
+	return fs.Bavail * uint64(fs.Bsize), err
+}
+
+// begin refuses to open a store that holds an unfinished batch without the room to
+// finish it: the broker would try once, and forget the rest.
+func (d *disk) begin() error {
+	staged, err := filepath.Glob(filepath.Join(d.dir, "jetstream", "*", "streams", Name, "batches", "*"))
+	if err != nil || len(staged) == 0 {
+		return err
+	}
+	return d.room(maxGroupBytes)
 }
 
 // heal looks whether the broker has stopped to write, and opens its store anew

@@ -25,20 +25,27 @@ const (
 // errNotSent says that a message never left this process.
 var errNotSent = errors.New("not sent")
 
-// publish makes one attempt to store records behind the fence: one as it is,
-// several as an atomic batch, which is stored whole or not at all. The fence is
-// the last sequence of the whole stream. No message id is set, and the library
-// makes no attempt of its own.
+// publish makes one attempt to store records behind the fence.
 func (c *committer) publish(records []ledger.Record, fence ledger.Seq) error {
 	ctx, cancel := context.WithTimeout(c.reader.life, c.reader.patience)
 	defer cancel()
-	var batch string // of this attempt alone
-	if len(records) > 1 {
-		c.attempts++
-		batch = records[0].Header.Get(ledger.HeaderID)[:8] + strconv.FormatUint(c.attempts, 36)
+	c.attempts++
+	batch := records[0].Header.Get(ledger.HeaderID)[:8] + strconv.FormatUint(c.attempts, 36)
+	return publish(ctx, c.reader.conn, records, fence, batch)
+}
+
+// publish makes one attempt to store records behind the fence: one as it is,
+// several as an atomic batch, which is stored whole or not at all. The fence is
+// the last sequence of the whole stream; the name of the batch is that of this
+// attempt alone. No message id is set, and the library makes no attempt of its
+// own.
+func publish(ctx context.Context, nc *nats.Conn, records []ledger.Record, fence ledger.Seq, batch string) error {
+	if len(records) == 1 {
+		batch = ""
 	}
 	for i, record := range records {
-		m := &nats.Msg{Subject: record.Subject, Header: nats.Header(maps.Clone(record.Header)), Data: record.Body}
+		m := &nats.Msg{Subject: record.Subject, Header: make(nats.Header), Data: record.Body}
+		maps.Copy(m.Header, nats.Header(record.Header))
 		if i == 0 {
 			m.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(uint64(fence), 10)}
 		}
@@ -50,9 +57,9 @@ func (c *committer) publish(records []ledger.Record, fence ledger.Seq) error {
 			if batch != "" {
 				m.Header[batchCommitHeader] = []string{"1"}
 			}
-			return c.request(ctx, m, fence+ledger.Seq(len(records)))
+			return sendLast(ctx, nc, m, fence+ledger.Seq(len(records)))
 		}
-		if err := c.reader.conn.PublishMsg(m); err != nil {
+		if err := nc.PublishMsg(m); err != nil {
 			// Without its last message a batch is forgotten.
 			return fmt.Errorf("%w: %w", errNotSent, err)
 		}
@@ -60,10 +67,10 @@ func (c *committer) publish(records []ledger.Record, fence ledger.Seq) error {
 	return nil
 }
 
-// request sends the message that ends an attempt, and reads the broker's answer:
+// sendLast sends the message that ends an attempt, and reads the broker's answer:
 // that everything is stored, up to the sequence last.
-func (c *committer) request(ctx context.Context, m *nats.Msg, last ledger.Seq) error {
-	reply, err := c.reader.conn.RequestMsgWithContext(ctx, m)
+func sendLast(ctx context.Context, nc *nats.Conn, m *nats.Msg, last ledger.Seq) error {
+	reply, err := nc.RequestMsgWithContext(ctx, m)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return jetstream.ErrNoStreamResponse
 	}

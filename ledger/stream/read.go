@@ -69,8 +69,18 @@ func Visit(ctx context.Context, url string) (*Reader, error) {
 	return r, nil
 }
 
-// newReader finds the stream on a connection and reads which ledger it is.
+// newReader finds the stream on a connection and reads which ledger it is. A
+// copy that [Move] has not completed is an [ledger.ErrIncomplete].
 func newReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
+	r, err := newCopyReader(ctx, nc)
+	if err == nil && r.incomplete() {
+		return nil, fmt.Errorf("of ledger %s: %w", r.id, ledger.ErrIncomplete)
+	}
+	return r, err
+}
+
+// newCopyReader is newReader for Move, which reads what is not complete.
+func newCopyReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)

@@ -19,10 +19,14 @@ import (
 
 // Config says where a ledger is and what it is opened with.
 type Config struct {
-	Dir    string           // the ledger's folder
-	Now    func() time.Time // the record time; an ordinary ledger's is the system clock
-	Rand   io.Reader        // crypto/rand.Reader: ledger id, salts, token
-	Logger zerolog.Logger   // what the broker has to say; the zero Logger is silent
+	Dir string           // the ledger's folder
+	Now func() time.Time // the record time; an ordinary ledger's is the system clock
+	// Elapsed is the time since some moment, whatever the clock was set to
+	// meanwhile. With it the clock is watched: see the package comment. nil for
+	// virtual clocks.
+	Elapsed func() time.Duration
+	Rand    io.Reader      // crypto/rand.Reader: ledger id, salts, token
+	Logger  zerolog.Logger // what the broker has to say; the zero Logger is silent
 	// Party and Key sign what the ledger says of itself: that it was opened,
 	// that it was started, whom it refused.
 	Party ledger.Party // operator:local
@@ -72,6 +76,7 @@ type Ledger struct {
 //
 //   - [ledger.ErrLocked] when another process has the folder;
 //   - [ledger.ErrNoLedger] when there is none and none may be made;
+//   - [ledger.ErrMoved] when [Move] has taken the ledger to a cluster;
 //   - [ledger.ErrDrift] when the stream is not configured as it must be;
 //   - [ledger.ErrGap] when events that were there are not;
 //   - [ledger.ErrOtherLedger] when the store is not the one that the folder
@@ -102,7 +107,19 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 // with which the next open goes on: the stream is made in one call, the opening
 // events have ids of their own, so that they are never there twice, and the
 // folder is named last.
-func (l *Ledger) open(ctx context.Context) (err error) {
+func (l *Ledger) open(ctx context.Context) error {
+	// Asked once the folder is ours: a move ends with the lock in its hands.
+	if err := notMoved(l.cfg.Dir); err != nil {
+		return err
+	}
+	if err := l.openStore(ctx); err != nil {
+		return err
+	}
+	return l.begin(ctx)
+}
+
+// openStore starts the broker and reads the stream. It appends nothing.
+func (l *Ledger) openStore(ctx context.Context) (err error) {
 	named, err := readName(l.cfg.Dir)
 	if err != nil {
 		return err
@@ -110,11 +127,14 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if l.token, err = newToken(l.cfg.Rand); err != nil {
 		return err
 	}
-	said := &brokerLog{to: l.cfg.Logger}
-	if l.server, err = startServer(l.cfg.Dir, l.token, l.cfg.Listen, said); err != nil {
+	l.disk = &disk{dir: l.cfg.Dir, free: free, said: &brokerLog{to: l.cfg.Logger}}
+	if err := l.disk.begin(); err != nil {
 		return err
 	}
-	l.disk = &disk{l.cfg.Dir, l.server, said}
+	if l.server, err = startServer(l.cfg.Dir, l.token, l.cfg.Listen, l.disk.said); err != nil {
+		return err
+	}
+	l.disk.server = l.server
 	if l.inside, err = l.connect(); err != nil {
 		return err
 	}
@@ -123,10 +143,7 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := l.openStream(ctx); err != nil {
-		return err
-	}
-	return l.begin(ctx)
+	return l.openStream(ctx)
 }
 
 // connect opens a connection to the broker.
@@ -163,7 +180,7 @@ func (l *Ledger) openStream(ctx context.Context) error {
 	if l.server == nil {
 		least = leastCluster
 	}
-	c, err := newCommitter(ctx, writer, clock{now: l.cfg.Now, accept: l.cfg.AcceptClock}, l.disk, least)
+	c, err := newCommitter(ctx, writer, clock{now: l.cfg.Now, elapsed: l.cfg.Elapsed, accept: l.cfg.AcceptClock}, l.disk, least)
 	if err != nil {
 		reader.Close()
 		writer.Close()

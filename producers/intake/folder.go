@@ -45,15 +45,34 @@ func openFolder(dir string) (folder, error) {
 	f := folder{dir, lock}
 	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("%s: %w", dir, ledger.ErrLocked)
+		err = fmt.Errorf("%s: %w%s", dir, ledger.ErrLocked, holder(lock))
 	}
 	if err == nil {
+		f.sign()
 		err = errors.Join(clean(dir), clean(f.path()))
 	}
 	if err != nil {
 		return folder{}, errors.Join(err, lock.Close())
 	}
 	return f, nil
+}
+
+// sign writes into the lock which process has it, for whoever meets it. Where
+// there is no room for that the lock holds all the same.
+func (f folder) sign() {
+	if f.lock.Truncate(0) == nil {
+		_, _ = fmt.Fprintf(f.lock, "%d\n", os.Getpid())
+	}
+}
+
+// holder returns who has a lock, as far as its file says.
+func holder(lock *os.File) string {
+	text := make([]byte, 20)
+	n, _ := lock.ReadAt(text, 0)
+	if pid := strings.TrimSpace(string(text[:n])); pid != "" {
+		return fmt.Sprintf(" (pid %s)", pid)
+	}
+	return ""
 }
 
 // clean removes what is not whole, and makes durable the names that are there:

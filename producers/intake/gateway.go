@@ -78,6 +78,11 @@ func (g *Gateway) load() error {
 // Close gives the folder up.
 func (g *Gateway) Close() error { return g.folder.close() }
 
+// Party returns who the gateway speaks as.
+func (g *Gateway) Party() ledger.Party {
+	return ledger.Party(string(ledger.Municipality) + ":" + g.config.Municipality)
+}
+
 // Batches returns the names of all batches that were taken, in order.
 func (g *Gateway) Batches() []string {
 	g.mu.Lock()

@@ -16,8 +16,8 @@ import (
 // ledger, of the reporter or of [Gateway.Answer]; what it cannot decode it
 // passes over, since others quarantine that.
 func (g *Gateway) Run(ctx context.Context, reader ledger.Reader, reporter *producers.Reporter) error {
-	if want := ledger.Party(string(ledger.Municipality) + ":" + g.config.Municipality); reporter.Party() != want {
-		return fmt.Errorf("answer 登録: the reporter speaks as %s and not as %s", reporter.Party(), want)
+	if reporter.Party() != g.Party() {
+		return fmt.Errorf("answer 登録: the reporter speaks as %s and not as %s: %w", reporter.Party(), g.Party(), ledger.ErrOtherParty)
 	}
 	head, err := reader.Head(ctx)
 	if err != nil {

@@ -1,0 +1,52 @@
+// Package rig is the fault rig: rows of trials that break a ledger on purpose and
+// look whether anything acknowledged was lost, doubled or reordered. Every trial
+// has a seed, and is the same again with the same seed, as far as real processes
+// can be.
+//
+// A row is run in three ways, always by the same function:
+//
+//   - go test ./testenv/rig runs the commit column of each row that needs no
+//     rights; make test-system, as root, runs all of them.
+//   - make soak MINUTES=n goes on with every row where the last soak stopped, by
+//     turns, until the time is over, and writes docs/reliability.md.
+//   - go test ./testenv/rig -run TestSeed -row 2 -seed 17 runs one trial.
+//
+// A seed that found something becomes a named test of the room that was wrong.
+//
+// # What a trial promises
+//
+// It makes everything it needs in a folder of its own, ends every process it
+// started, reads no clock to decide whether it passed, and ends with
+// [testenv.CheckLedger] on what is left.
+package rig
+
+import "testing"
+
+// A Row is one kind of fault.
+type Row struct {
+	Number int    // as in the plan that docs/reliability.md shows
+	Name   string // what is done
+	Oracle string // what must hold afterwards
+	Unit   string // what is counted: seeds, kills, operations
+	// Commit and Full are how many trials the commit column and the full column
+	// have, in units.
+	Commit, Full int
+	// PerTrial is how many units one trial is, 1 when it is 0.
+	PerTrial int
+	// System is set for rows that need rights or minutes: they are left to make
+	// test-system.
+	System bool
+	// Run is one trial.
+	Run func(tb testing.TB, seed uint64)
+}
+
+// trials returns how many trials make up so many units.
+func (r Row) trials(units int) int {
+	per := max(r.PerTrial, 1)
+	return (units + per - 1) / per
+}
+
+// Rows returns all rows, by number.
+func Rows() []Row {
+	return []Row{}
+}
