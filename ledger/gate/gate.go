@@ -32,9 +32,9 @@
 //
 // # Decisions
 //
-// 2026-11-22: Up to 64 requests are handled at once, so that signatures are
+// 2026-11-22: Up to 256 requests are handled at once, so that signatures are
 // verified on all processors while the committer writes, and so that it finds
-// several events to write when it learns to write several at once. More wait in
+// several events to write at once. More wait in
 // the broker's connection, where their authors' own timeouts end them. Requests of
 // one author that must stay in order are sent one after the other's answer.
 //
@@ -64,7 +64,7 @@ const Whoami = "todoke.whoami"
 
 const (
 	// concurrent is how many requests are handled at once.
-	concurrent = 64
+	concurrent = 256
 	// answerTimeout ends a request that the log does not answer. It is shorter
 	// than the time for which a client waits.
 	answerTimeout = 10 * time.Second

@@ -189,6 +189,9 @@ func (c *committer) run() {
 		if waiting, more = c.gather(waiting); !more {
 			return
 		}
+		if waiting = c.unknown(waiting); len(waiting) == 0 {
+			continue
+		}
 		if err := c.ready(); err != nil {
 			c.tell(waiting, err)
 			waiting = nil
@@ -198,6 +201,22 @@ func (c *committer) run() {
 		group, waiting = c.form(waiting)
 		c.write(group)
 	}
+}
+
+// unknown answers requests whose events are stored, and returns the others. To say
+// again what was said is no reason to start an incarnation.
+func (c *committer) unknown(waiting []*request) (rest []*request) {
+	if c.started || c.readOnly {
+		return waiting
+	}
+	for _, r := range waiting {
+		if at, known := c.find(r.events); known > 0 && known == len(r.events) {
+			r.answer <- answer{known: at}
+			continue
+		}
+		rest = append(rest, r)
+	}
+	return rest
 }
 
 // ready reports whether requests can be served at all.

@@ -111,7 +111,11 @@ func readAll(t *testing.T, r ledger.Reader) (all []ledger.Record) {
 }
 
 // quietly is a move that tells nobody.
-func quietly(stream.Copy) {}
+var (tl = time.Now(); lastc stream.Copy)
+func quietly(c stream.Copy) {
+			if d := time.Since(tl); d > time.Second { fmt.Printf("gap %s between %+v and %+v\n", d, lastc, c) }
+			tl = time.Now(); lastc = c
+}
 
 // move moves the ledger, to the end.
 func (g *grown) move(t *testing.T, to stream.Address) stream.Copy {
@@ -249,25 +253,25 @@ func refusal(l *stream.Ledger, err error) error {
 func moveInterrupted(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 	g := grow(t, 3000)
 	random := mathrand.New(mathrand.NewPCG(2015, 10))
-	for interruptions := 0; ; interruptions++ {
+	for range 4 {
 		ctx, stop := context.WithCancel(t.Context())
-		left := random.IntN(2 * len(g.records))
-		done, err := stream.Move(ctx, g.cfg, to, func(c stream.Copy) {
-			// A group tells of itself at once, a comparison of every event.
-			if left -= 1 + 500*int(c.Held-c.Compared)/len(g.records); left < 0 {
+		left, copied := random.IntN(len(g.records)), ledger.Seq(0)
+		tl := time.Now(); var lastc stream.Copy
+		_, err := stream.Move(ctx, g.cfg, to, func(c stream.Copy) {
+			if d := time.Since(tl); d > time.Second { t.Logf("gap %s between %+v and %+v", d, lastc, c) }
+			tl = time.Now(); lastc = c
+			left -= 1 + int(c.Copied-copied)/2
+			if copied = c.Copied; left < 0 {
 				stop()
 			}
 		})
 		stop()
-		if err == nil {
-			t.Logf("%d interruptions, %d copied at last", interruptions, done.Copied)
-			break
-		}
 		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		g.isStillTheLedger(t, to)
 	}
+	g.move(t, to)
 	g.check(t, to)
 }
 
@@ -275,25 +279,34 @@ func moveInterrupted(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 // the copy for it.
 func (g *grown) isStillTheLedger(t *testing.T, to stream.Address) {
 	t.Helper()
+	lap(t,"S1")
 	l, err := stream.Open(t.Context(), g.cfg)
+	lap(t,"S2")
 	if err != nil {
 		t.Fatalf("the folder: %v", err)
 	}
+	lap(t,"S5")
 	if end, err := l.Head(t.Context()); err != nil || int(end) != len(g.records) {
 		t.Errorf("the folder ends at %d, want %d: %v", end, len(g.records), err)
 	}
+	lap(t,"S8")
 	closeLedger(t, l)
+	lap(t,"S9")
 	g.copyIsRefused(t, to)
+	lap(t,"S10")
 }
 
 func (g *grown) copyIsRefused(t *testing.T, to stream.Address) {
 	t.Helper()
+	lap(t,"S14")
 	if err := refusal(stream.Join(t.Context(), g.cfg, to)); !errors.Is(err, ledger.ErrIncomplete) || !strings.Contains(err.Error(), "todoke move") {
 		t.Errorf("join a copy that is not complete: %v", err)
 	}
+	lap(t,"S17")
 	if _, err := stream.Visit(t.Context(), to.URL); !errors.Is(err, ledger.ErrIncomplete) {
 		t.Errorf("read a copy that is not complete: %v", err)
 	}
+	lap(t,"S20")
 }
 
 func moveLeaderKilled(t *testing.T, c *cluster.Cluster, to stream.Address) {
@@ -379,18 +392,27 @@ func moveTwoHeads(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 // moveSteps looks at what a crash at every step leaves.
 func moveSteps(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 	g := grow(t, 30)
+	lap(t,"1")
 	nowhere := g.cfg
+	lap(t,"2")
 	nowhere.Dir = filepath.Join(t.TempDir(), "nothing")
+	lap(t,"3")
 	if _, err := stream.Move(t.Context(), nowhere, to, quietly); !errors.Is(err, ledger.ErrNoLedger) {
 		t.Errorf("move nothing: %v", err)
 	}
+	lap(t,"6")
 	l := open(t, g.cfg)
+	lap(t,"7")
 	if _, err := stream.Move(t.Context(), g.cfg, to, quietly); !errors.Is(err, ledger.ErrLocked) {
 		t.Errorf("move what is served: %v", err)
 	}
+	lap(t,"10")
 	closeLedger(t, l)
+	lap(t,"11")
 	ctx, stop := context.WithCancel(t.Context())
+	lap(t,"12")
 	defer stop()
+	lap(t,"13")
 	if _, err := stream.Move(ctx, g.cfg, to, func(c stream.Copy) {
 		if c.Compared == c.Head { // everything is there, and the folder still has it
 			stop()
@@ -398,17 +420,27 @@ func moveSteps(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 	}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted at the end: %v", err)
 	}
+	lap(t,"20")
 	g.isStillTheLedger(t, to)
+	lap(t,"21")
 	g.move(t, to)
+	lap(t,"22")
 	mark(t, to.URL) // the file is written, the mark is not taken away
+	lap(t,"23")
 	refused(t, g.cfg, ledger.ErrMoved)
+	lap(t,"24")
 	g.copyIsRefused(t, to)
+	lap(t,"25")
 	g.move(t, to)
+	lap(t,"26")
 	g.check(t, to)
+	lap(t,"27")
 	wipe(t, to.URL)
+	lap(t,"28")
 	if _, err := stream.Move(t.Context(), g.cfg, to, quietly); !errors.Is(err, ledger.ErrGap) {
 		t.Errorf("moved again to where it was lost: %v", err)
 	}
+	lap(t,"31")
 }
 
 // mark marks the stream as a copy that is not complete.

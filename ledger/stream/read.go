@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -160,11 +161,16 @@ func (r *Reader) Head(ctx context.Context) (ledger.Seq, error) {
 	return ledger.Seq(info.State.LastSeq), nil
 }
 
-// get reads one record by its sequence.
+// get reads one record by its sequence. On a cluster any server that has a copy
+// answers, and one that lags behind does not have it yet: then the leader is asked,
+// and asked again, since a new one may still be busy with what it has to store.
 func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error) {
 	short, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	m, err := r.stream.GetMsg(short, uint64(seq))
+	for errors.Is(err, jetstream.ErrMsgNotFound) && r.stream.CachedInfo().Config.Replicas > 1 && wait(short, firstWait) {
+		m, err = r.getFromLeader(short, seq)
+	}
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return ledger.Record{}, fmt.Errorf("event %d is missing: %w", seq, ledger.ErrGap)
@@ -172,6 +178,53 @@ func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error)
 		return ledger.Record{}, fmt.Errorf("read event %d: %w", seq, r.why(ctx, err))
 	}
 	return ledger.Record{Seq: ledger.Seq(m.Sequence), Subject: m.Subject, Header: own(m.Header), Body: m.Data, Broker: m.Time}, nil
+}
+
+// getFromLeader asks the one server whose answer is not older than its
+// acknowledgements.
+func (r *Reader) getFromLeader(ctx context.Context, seq ledger.Seq) (*jetstream.RawStreamMsg, error) {
+	reply, err := r.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+Name, []byte(fmt.Sprintf(`{"seq":%d}`, seq)))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return nil, err
+	}
+	if e := answer.Error; e != nil && e.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+		return nil, jetstream.ErrMsgNotFound
+	} else if e != nil {
+		return nil, e
+	}
+	m := answer.Message
+	var header nats.Header
+	if len(m.Header) > 0 {
+		if header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
+			return nil, err
+		}
+	}
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Header: header, Data: m.Data, Time: m.Time}, nil
+}
+
+// wait waits, and reports whether ctx is still running.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // few is how many records are faster to get one by one, by sequence, than

@@ -193,16 +193,7 @@ func (c *committer) look(records []ledger.Record, fence ledger.Seq) (landed int,
 }
 
 // pause waits, and reports whether there is time for another attempt.
-func (c *committer) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-c.reader.life.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
+func (c *committer) pause(d time.Duration) bool { return wait(c.reader.life, d) }
 
 // codeOf returns the broker's code of an error, 0 when the broker has not
 // answered.
