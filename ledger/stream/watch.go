@@ -48,7 +48,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 			err = l.signLife(now)
 		}
 		if errors.Is(err, ledger.ErrDrift) {
-			l.lose(err)
+			l.lose(fmt.Errorf("%w: %w", ledger.ErrUnavailable, err))
 		}
 	}
 }
