@@ -25,6 +25,7 @@ import (
 
 	"todoke/cmd/todoke/story"
 	"todoke/ledger"
+	"todoke/producers/intake"
 	"todoke/projections"
 )
 
@@ -307,6 +308,7 @@ func outputs() map[string]reflect.Type {
 		"batches": reflect.TypeFor[projections.BatchRow](), "batch": reflect.TypeFor[projections.BatchDetail](),
 		"missing": reflect.TypeFor[missingRow](), "alerts": reflect.TypeFor[projections.AlertRow](),
 		"replay": reflect.TypeFor[projections.EventRow](), "intake": reflect.TypeFor[intakeRow](),
+		"intake kept": reflect.TypeFor[keptRow](), "intake watch": reflect.TypeFor[watchRow](), "file report": reflect.TypeFor[intake.FileReport](),
 		"report": reflect.TypeFor[ledger.Receipt](), "rules show": reflect.TypeFor[rulesRow](),
 		"demo": reflect.TypeFor[story.Result](),
 	}

@@ -18,11 +18,15 @@ import (
 )
 
 type intakeCommand struct {
-	Files  []string `arg:"" optional:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8."`
-	Check  bool     `help:"Read and judge only; keep and report nothing."`
-	Towns  string   `help:"Table of towns, as docs/intake.md describes it." placeholder:"FILE"`
-	Answer bool     `help:"Then go on: answer every 登録 of this gateway's batches against its manifest, until stopped."`
-	Digits []string `help:"A column whose 12-digit numbers are no My Numbers; recorded in the manifest." placeholder:"COLUMN"`
+	Files    []string      `arg:"" optional:"" name:"file" help:"Municipal files: CSV, CP932 or UTF-8."`
+	Check    bool          `help:"Read and judge only; keep and report nothing."`
+	Towns    string        `help:"Table of towns, as docs/intake.md describes it." placeholder:"FILE"`
+	Digits   []string      `help:"A column whose 12-digit numbers are no My Numbers; recorded in the manifest." placeholder:"COLUMN"`
+	Wait     time.Duration `help:"How long to wait for the ledger; what it has not answered for is kept and sent later." default:"30s" placeholder:"TIME"`
+	Kept     bool          `help:"List what the outbox holds, and send nothing."`
+	Answer   bool          `help:"Then go on: answer every 登録 of this gateway's batches against its manifest, until stopped."`
+	Watch    string        `help:"Go on: take every *.csv that is put into this folder, until stopped." placeholder:"DIR"`
+	Interval time.Duration `help:"With --watch: between two looks at the folder." default:"2s" placeholder:"TIME"`
 }
 
 // An intakeRow is one file, as intake --json prints it.
@@ -35,16 +39,15 @@ type intakeRow struct {
 	Towns        []intake.Town   `json:"towns"`
 	UnknownTowns int             `json:"unknown_towns"`
 	Keep         string          `json:"keep,omitempty"` // folder of manifest and batch key
+	State        string          `json:"state,omitempty"`
 	Receipt      *ledger.Receipt `json:"receipt,omitempty"`
+	Refusal      *refusalRow     `json:"refusal,omitempty"` // the ledger's
 	Refused      *intake.Refusal `json:"refused,omitempty"`
 }
 
 // Run takes the files one after the other. A refused file stops none of the
 // others; the exit status is then 4.
 func (c *intakeCommand) Run(a *app) error {
-	if len(c.Files) == 0 && !c.Answer {
-		return usagef("name a file, or --answer")
-	}
 	for _, file := range c.Files {
 		if _, err := os.Stat(file); err != nil {
 			return usagef("%v", err)
@@ -54,57 +57,108 @@ func (c *intakeCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Check {
+	if len(c.Files) > 0 && (c.Watch != "" || c.Kept) || c.Watch != "" && c.Kept {
+		return usagef("files, --watch and --kept are three different things: name one")
+	}
+	switch {
+	case c.Kept:
+		return c.listKept(a, cfg)
+	case c.Watch != "":
+		return c.watch(a, cfg)
+	case c.Check:
 		return c.files(a, func(r io.Reader) (intakeRow, error) {
 			m, err := intake.Check(a.ctx, cfg, r)
 			return manifestRow(m), err
 		})
 	}
-	var gateway *intake.Gateway
-	open := func() (err error) { gateway, err = intake.Open(cfg); return err }
-	if err := a.waitForLock(open(), open); err != nil {
-		return err
+	if len(c.Files) == 0 && !c.Answer {
+		if there, err := hasOutbox(cfg.Dir); err != nil || !there {
+			return usagef("name a file, or --answer, or a folder with --watch")
+		}
 	}
-	defer gateway.Close()
-	log, err := a.open(rule.Default())
+	return c.once(a, cfg)
+}
+
+// takeGateway opens the folder of a gateway, and waits a while for another that
+// has it.
+func (a *app) takeGateway(cfg intake.Config) (taken *intake.Gateway, err error) {
+	open := func() (err error) { taken, err = intake.Open(cfg); return err }
+	return taken, lockedGateway(a.waitForLock(open(), open))
+}
+
+// once takes files, sends what is kept, and then answers if it is asked to.
+func (c *intakeCommand) once(a *app, cfg intake.Config) (err error) {
+	taken, err := a.takeGateway(cfg)
 	if err != nil {
 		return err
 	}
-	defer log.close()
-	if log.story != "" {
-		return fmt.Errorf("take files into %s: %w", a.Data, ledger.ErrStory)
-	}
-	reporter, err := a.reporter(&answers{log, a})
+	defer taken.Close()
+	known, err := hasOutbox(cfg.Dir)
 	if err != nil {
 		return err
 	}
-	refused := c.files(a, func(r io.Reader) (intakeRow, error) { return c.take(a.ctx, cfg.Dir, gateway, reporter, r) })
-	if refused != nil || !c.Answer {
-		return refused
+	open := func() (*source, error) { return a.open(rule.Default()) }
+	log, away := open()
+	if away != nil && (!known || a.ctx.Err() != nil) {
+		return fmt.Errorf("for which ledger is not known before it was reached once, so no file was taken: %w", away)
+	}
+	g, err := a.openGateway(taken, cfg.Dir, log, open)
+	if err != nil {
+		if log != nil {
+			log.close()
+		}
+		return fmt.Errorf("take files into %s: %w", a.Data, err)
+	}
+	defer func() { err = errors.Join(err, g.close(0)) }()
+	g.line.note(away)
+	g.line.told = func(d delivery) { a.sayAnswer(d) }
+	before := g.outbox.Counts().KeptHere
+	g.deliver()
+	if err := c.files(a, func(r io.Reader) (intakeRow, error) { return c.take(a, cfg.Dir, g, r) }); err != nil {
+		return err
+	}
+	if err := c.send(a, g, before); err != nil || !c.Answer {
+		return err
 	}
 	if !a.JSON {
-		fmt.Fprintf(a.out, a.say("%s の登録通知を控えと照合して答える。Ctrl-C で終わる\n", "answering every 登録 of %s against its manifest; Ctrl-C ends it\n"), reporter.Party())
+		fmt.Fprintf(a.out, a.say("%s の登録通知を控えと照合して答える。Ctrl-C で終わる\n", "answering every 登録 of %s against its manifest; Ctrl-C ends it\n"), g.Party())
 	}
-	return gateway.Run(a.ctx, log, reporter)
+	log, err = g.line.reach()
+	if err != nil {
+		return err
+	}
+	return g.Run(a.ctx, log, g.reporter)
 }
 
-// answers is the log of a gateway that says on the screen what it answers.
-type answers struct {
-	producers.Appender
-	app *app
+// sayAnswer says on the screen what a gateway has answered.
+func (a *app) sayAnswer(d delivery) {
+	if d.refusal == nil && d.subject.Kind != ledger.UploadCompleted && !a.JSON {
+		fmt.Fprintf(a.out, "%s  %s  %s  %d\n", stamp(d.receipt.Time), d.subject.Aggregate, d.subject.Kind, d.receipt.Seq)
+	}
 }
 
-// Append implements producers.Appender.
-func (l *answers) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
-	receipt, err := l.Appender.Append(ctx, r)
-	if subject, bad := ledger.ParseSubject(r.Subject); err == nil && bad == nil && subject.Kind != ledger.UploadCompleted && !l.app.JSON {
-		fmt.Fprintf(l.app.out, "%s  %s  %s  %d\n", stamp(receipt.Time), subject.Aggregate, subject.Kind, receipt.Seq)
+// send waits until the ledger has answered for everything that is kept, from
+// this run and from earlier ones, of which there were before. The error says how
+// much remains.
+func (c *intakeCommand) send(a *app, g *gateway, before int) error {
+	if left := g.flush(a.ctx, c.Wait); left > 0 {
+		why := g.line.why()
+		if why == nil {
+			why = ledger.ErrUnavailable
+		}
+		return fmt.Errorf(a.say("%d件は手元に保管し、台帳にはまだない。次の intake か --watch が送る: %w", "%d kept here, not in the ledger yet; the next intake, or --watch, sends it: %w"), left, why)
 	}
-	return receipt, err
+	if before > 0 && !a.JSON {
+		fmt.Fprintf(a.out, a.say("前に保管した %d件に台帳が答えた\n", "the ledger has answered for %d kept here before\n"), before)
+	}
+	if before == 0 && len(c.Files) == 0 && !c.Answer && !a.JSON {
+		fmt.Fprintln(a.out, a.say("手元に保管しているものはない", "nothing is kept here"))
+	}
+	return nil
 }
 
 // files reads every file and prints what became of it. It returns the last
-// refusal, or the first other error.
+// refusal, the file's or the ledger's, or the first other error.
 func (c *intakeCommand) files(a *app, take func(io.Reader) (intakeRow, error)) error {
 	var refused error
 	for _, file := range c.Files {
@@ -115,6 +169,9 @@ func (c *intakeCommand) files(a *app, take func(io.Reader) (intakeRow, error)) e
 			row, refused = intakeRow{File: file, Towns: []intake.Town{}, Refused: refusal}, err
 		case err != nil:
 			return fmt.Errorf("%s: %w", file, err)
+		}
+		if row.Refusal != nil {
+			refused = fmt.Errorf("%s: %w", file, ledger.FromCode(row.Refusal.Code, row.Refusal.Sentence))
 		}
 		if err := c.print(a, &row); err != nil {
 			return err
@@ -169,22 +226,49 @@ func (c *intakeCommand) file(a *app, name string, take func(io.Reader) (intakeRo
 	return row, err
 }
 
-// take makes a batch of the file and reports it. A crash between the two is
-// mended by taking the same file again: the batch is known, and reporting it
-// again is the same event.
-func (c *intakeCommand) take(ctx context.Context, dir string, g *intake.Gateway, reporter *producers.Reporter, r io.Reader) (intakeRow, error) {
-	m, err := g.Take(ctx, r)
+// take makes a batch of the file, keeps its report, and waits for the ledger. A
+// crash between the two is mended by taking the same file again: the batch is
+// known, and its report is the same event.
+func (c *intakeCommand) take(a *app, dir string, g *gateway, r io.Reader) (intakeRow, error) {
+	m, err := g.Take(a.ctx, r)
 	if err != nil {
 		return intakeRow{}, err
 	}
 	row := manifestRow(m)
 	row.Keep = filepath.Join(dir, "batches", m.Batch)
-	receipt, err := reporter.Report(ctx, m.Report())
+	record, err := g.reporter.Record(m.Report())
 	if err != nil {
 		return row, err
 	}
-	row.Receipt = &receipt
+	e, err := g.outbox.Keep(record)
+	if err != nil {
+		return row, err
+	}
+	e.Receipt.Duplicate = e.State == producers.InLedger
+	if e.State == producers.KeptHere {
+		if e, err = c.await(a, g, e); err != nil {
+			return row, err
+		}
+	}
+	row.State, row.Receipt, row.Refusal = stateCode(e.State), receiptOf(e), refusalOf(e.Refusal)
 	return row, nil
+}
+
+// await returns an entry as it is when the ledger has answered, or is not waited
+// for any more. After one file for which it had no answer there is no wait for
+// the others.
+func (c *intakeCommand) await(a *app, g *gateway, e producers.Entry) (producers.Entry, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
+	defer cancel()
+	_, _ = g.outbox.Append(ctx, e.Record) // what became of it is in the outbox
+	after, there, err := g.outbox.Entry(e.ID)
+	if err == nil && there {
+		e = after
+	}
+	if e.State == producers.KeptHere {
+		c.Wait = 0
+	}
+	return e, err
 }
 
 func manifestRow(m intake.Manifest) intakeRow {
@@ -213,17 +297,21 @@ func (c *intakeCommand) print(a *app, row *intakeRow) error {
 	if row.UnknownTowns > 0 {
 		fmt.Fprintf(a.out, a.say("    町名不明 %d通\n", "    %d items of no known town\n"), row.UnknownTowns)
 	}
-	if row.Receipt == nil {
+	if row.State == "" {
 		_, err := fmt.Fprintln(a.out, a.say("    受け付けられる。何も送っていない", "    acceptable; nothing was sent"))
 		return err
 	}
-	known := ""
-	if row.Receipt.Duplicate {
-		known = a.say("（前に受け付けたファイル。二重にはなっていない）", " (the same file as before; nothing was doubled)")
+	said := standing(a, row.Receipt, row.Refusal)
+	if row.Known {
+		said += known(a)
 	}
-	_, err := fmt.Fprintf(a.out, a.say("    台帳 %d番、%s%s\n    控えとロットキー %s\n", "    in the ledger at %d, %s%s\n    manifest and batch key in %s\n"),
-		row.Receipt.Seq, stamp(row.Receipt.Time), known, row.Keep)
+	_, err := fmt.Fprintf(a.out, a.say("    %s\n    控えとロットキー %s\n", "    %s\n    manifest and batch key in %s\n"), said, row.Keep)
 	return err
+}
+
+// known says that a file was taken before.
+func known(a *app) string {
+	return a.say("（前に受け付けたファイル。二重にはなっていない）", " (the same file as before; nothing was doubled)")
 }
 
 // progress shows on a terminal how far a file has been read.

@@ -13,6 +13,7 @@
 //	endpoint    how other processes of this machine reach a server; with a secret,
 //	            readable by its owner only, there while the server listens
 //	jetstream/  the embedded broker's store; nobody else opens it
+//	moved       where [Move] has taken the ledger; it is no longer here
 //	keys/       keys made on this machine (producers.LocalKey)
 //	gateway/    what a municipality's gateway keeps (producers/intake)
 //
@@ -39,6 +40,7 @@
 //	no compression                a block is as readable to an outsider as to the broker
 //	metadata todoke-ledger        the ledger id
 //	metadata todoke-format        1; a higher one is [ledger.ErrNewer]
+//	metadata todoke-copy          on a copy that Move has not completed; nobody reads it
 //
 // Every server syncs before it answers (SyncAlways). The broker's default is a
 // timer of two minutes behind the acknowledgement
@@ -211,4 +213,11 @@
 //
 // 2026-11-22: An attached reader does not reconnect. A server that starts again has
 // another port and another secret, so that the endpoint is dead for ever.
+//
+// 2026-11-22: A move ends the ledger in the folder before it completes the copy on
+// the cluster. The other order has a moment in which both take events, and a crash in
+// it would leave two ledgers of one id; this one has a moment in which neither does,
+// and the same command again ends it. The copy goes through the client, in batches
+// behind the fence, and not through a mirror: a mirror would want a connection between
+// the brokers, and its end could not be compared before it takes events.
 package stream

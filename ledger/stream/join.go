@@ -39,11 +39,11 @@ func Join(ctx context.Context, cfg Config, at Address) (*Ledger, error) {
 	if cfg.Now == nil || cfg.Rand == nil || cfg.Dir == "" || cfg.Key == nil || at.URL == "" || at.Replicas < 1 {
 		return nil, errors.New("join ledger: Dir, Now, Rand, Party, Key, URL and Replicas are required")
 	}
-	lock, _, err := lockFolder(cfg.Dir)
+	lock, alive, err := lockFolder(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, lock: lock, at: at}
+	l := &Ledger{cfg: cfg, lock: lock, alive: alive, at: at}
 	l.close = sync.OnceValue(l.shut)
 	if err := l.join(ctx); err != nil {
 		l.Close()
@@ -76,7 +76,9 @@ func (l *Ledger) join(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	l.alive = lease.seen
+	if lease.seen.After(l.alive) {
+		l.alive = lease.seen
+	}
 	l.keep(lease)
 	if err := l.catchUp(ctx); err != nil {
 		return err

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/textproto"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -263,6 +265,9 @@ func (m *mover) copy(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the folder: %w", err)
 		}
+		if !writable(r.Header) {
+			return fmt.Errorf("event %d has headers that cannot be written again as they are", r.Seq)
+		}
 		n := overhead + len(r.Body) + headerBytes(r.Header)
 		if len(group) == maxGroup || len(group) > 0 && size+n > maxGroupBytes {
 			if err := m.send(ctx, group); err != nil {
@@ -284,6 +289,22 @@ func headerBytes(h ledger.Header) (n int) {
 		}
 	}
 	return n
+}
+
+// writable reports whether the library writes headers as it has read them. It
+// trims values; nobody who stored them with this library has others.
+func writable(h ledger.Header) bool {
+	for name, values := range h {
+		for _, value := range values {
+			if value != textproto.TrimString(value) || strings.ContainsAny(value, "\r\n") {
+				return false
+			}
+		}
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == ':' || r > '~' }) {
+			return false
+		}
+	}
+	return true
 }
 
 // look compares what the copy has beyond what is known of it: what an earlier run

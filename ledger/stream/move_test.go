@@ -1,11 +1,14 @@
 package stream_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	mathrand "math/rand/v2"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,9 +78,9 @@ func (g *grown) talk(t *testing.T, l *stream.Ledger, n int) {
 }
 
 // disturb stores bytes that are no event, with the token of the ledger.
-func disturb(t *testing.T, url string, round int) {
+func disturb(t *testing.T, address string, round int) {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +114,7 @@ func readAll(t *testing.T, r ledger.Reader) (all []ledger.Record) {
 }
 
 // quietly is a move that tells nobody.
-var (tl = time.Now(); lastc stream.Copy)
-func quietly(c stream.Copy) {
-			if d := time.Since(tl); d > time.Second { fmt.Printf("gap %s between %+v and %+v\n", d, lastc, c) }
-			tl = time.Now(); lastc = c
-}
+func quietly(stream.Copy) {}
 
 // move moves the ledger, to the end.
 func (g *grown) move(t *testing.T, to stream.Address) stream.Copy {
@@ -170,26 +169,44 @@ func (g *grown) check(t *testing.T, to stream.Address) {
 	}
 }
 
+// copied returns the ledger in a folder of its own.
+func (g *grown) copied(t *testing.T) *grown {
+	t.Helper()
+	other := *g
+	other.cfg.Dir = filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(other.cfg.Dir, os.DirFS(g.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	return &other
+}
+
 // TestMove moves ledgers to a real cluster, one after the other.
 func TestMove(t *testing.T) {
+	events := 3000
+	if testing.Short() {
+		events = 1500
+	}
+	large, small := grow(t, events), grow(t, 30)
 	c := cluster.Start(t, cluster.Config{})
 	to := stream.Address{URL: c.URL(), SystemURL: c.SystemURL(), Replicas: 3}
 	for _, test := range []struct {
 		name string
-		run  func(*testing.T, *cluster.Cluster, stream.Address)
+		g    *grown
+		run  func(*testing.T, *grown, *cluster.Cluster, stream.Address)
 	}{
-		{"every sequence and byte is kept", moveKeepsEverything},
-		{"interrupted over and over", moveInterrupted},
-		{"leader is killed", moveLeaderKilled},
-		{"another ledger is there", moveToAnotherLedger},
-		{"the copy was changed", moveOntoChanged},
-		{"the folder has events that the cluster has not", moveTwoHeads},
-		{"after every step", moveSteps},
+		{"every sequence and byte is kept", large, moveKeepsEverything},
+		{"interrupted over and over", large, moveInterrupted},
+		{"leader is killed", large, moveLeaderKilled},
+		{"another ledger is there", small, moveToAnotherLedger},
+		{"the copy was changed", large, moveOntoChanged},
+		{"the folder has events that the cluster has not", small, moveTwoHeads},
+		{"headers that the library does not write", small, moveUnwritable},
+		{"after every step", small, moveSteps},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c.WaitReady()
 			t.Cleanup(func() { wipe(t, c.URL()) })
-			test.run(t, c, to)
+			test.run(t, test.g.copied(t), c, to)
 		})
 	}
 }
@@ -219,8 +236,7 @@ func dial(t *testing.T, url string) jetstream.JetStream {
 	return js
 }
 
-func moveKeepsEverything(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 3000)
+func moveKeepsEverything(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	if done := g.move(t, to); int(done.Copied) != len(g.records) {
 		t.Errorf("%d copied, want all of %d", done.Copied, len(g.records))
 	}
@@ -250,16 +266,12 @@ func refusal(l *stream.Ledger, err error) error {
 }
 
 // moveInterrupted ends a move wherever it happens to be, and goes on.
-func moveInterrupted(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 3000)
+func moveInterrupted(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	random := mathrand.New(mathrand.NewPCG(2015, 10))
 	for range 4 {
 		ctx, stop := context.WithCancel(t.Context())
 		left, copied := random.IntN(len(g.records)), ledger.Seq(0)
-		tl := time.Now(); var lastc stream.Copy
 		_, err := stream.Move(ctx, g.cfg, to, func(c stream.Copy) {
-			if d := time.Since(tl); d > time.Second { t.Logf("gap %s between %+v and %+v", d, lastc, c) }
-			tl = time.Now(); lastc = c
 			left -= 1 + int(c.Copied-copied)/2
 			if copied = c.Copied; left < 0 {
 				stop()
@@ -279,38 +291,28 @@ func moveInterrupted(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 // the copy for it.
 func (g *grown) isStillTheLedger(t *testing.T, to stream.Address) {
 	t.Helper()
-	lap(t,"S1")
 	l, err := stream.Open(t.Context(), g.cfg)
-	lap(t,"S2")
 	if err != nil {
 		t.Fatalf("the folder: %v", err)
 	}
-	lap(t,"S5")
 	if end, err := l.Head(t.Context()); err != nil || int(end) != len(g.records) {
 		t.Errorf("the folder ends at %d, want %d: %v", end, len(g.records), err)
 	}
-	lap(t,"S8")
 	closeLedger(t, l)
-	lap(t,"S9")
 	g.copyIsRefused(t, to)
-	lap(t,"S10")
 }
 
 func (g *grown) copyIsRefused(t *testing.T, to stream.Address) {
 	t.Helper()
-	lap(t,"S14")
 	if err := refusal(stream.Join(t.Context(), g.cfg, to)); !errors.Is(err, ledger.ErrIncomplete) || !strings.Contains(err.Error(), "todoke move") {
 		t.Errorf("join a copy that is not complete: %v", err)
 	}
-	lap(t,"S17")
 	if _, err := stream.Visit(t.Context(), to.URL); !errors.Is(err, ledger.ErrIncomplete) {
 		t.Errorf("read a copy that is not complete: %v", err)
 	}
-	lap(t,"S20")
 }
 
-func moveLeaderKilled(t *testing.T, c *cluster.Cluster, to stream.Address) {
-	g := grow(t, 3000)
+func moveLeaderKilled(t *testing.T, g *grown, c *cluster.Cluster, to stream.Address) {
 	killed := -1
 	_, err := stream.Move(t.Context(), g.cfg, to, func(now stream.Copy) {
 		if killed < 0 && now.Held >= 1000 {
@@ -326,8 +328,7 @@ func moveLeaderKilled(t *testing.T, c *cluster.Cluster, to stream.Address) {
 	g.check(t, to)
 }
 
-func moveToAnotherLedger(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 30)
+func moveToAnotherLedger(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	l, err := stream.Join(t.Context(), config(t, t.TempDir()), to)
 	if err != nil {
 		t.Fatal(err)
@@ -352,8 +353,7 @@ func (g *grown) refuses(t *testing.T, to stream.Address, want error, words ...st
 }
 
 // moveOntoChanged writes into a copy that is under way.
-func moveOntoChanged(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 1500)
+func moveOntoChanged(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	_, err := stream.Move(ctx, g.cfg, to, func(stream.Copy) { stop() })
@@ -368,8 +368,7 @@ func moveOntoChanged(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 }
 
 // moveTwoHeads moves a ledger whose folder is then taken from a backup.
-func moveTwoHeads(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 30)
+func moveTwoHeads(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	g.move(t, to)
 	if err := os.Remove(filepath.Join(g.cfg.Dir, "moved")); err != nil {
 		t.Fatal(err)
@@ -389,30 +388,50 @@ func moveTwoHeads(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 	g.refuses(t, to, ledger.ErrOtherLedger, fmt.Sprintf("event %d ", len(g.records)+1))
 }
 
+// moveUnwritable moves what somebody stored who is no client of this kind.
+func moveUnwritable(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
+	l := open(t, g.cfg)
+	u, err := url.Parse(l.Endpoint().URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const headers = "NATS/1.0\r\nX: spaces behind  \r\n\r\n"
+	fmt.Fprintf(conn, "CONNECT {\"auth_token\":%q,\"headers\":true,\"verbose\":false,\"pedantic\":false}\r\n", u.User.Username())
+	fmt.Fprintf(conn, "HPUB ledger.v1.x %d %d\r\n%s\r\nPING\r\n", len(headers), len(headers), headers)
+	for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "PONG"; {
+	}
+	for r, err := range l.Follow(t.Context(), ledger.Seq(len(g.records)+1)) { // it is stored
+		if err != nil || r.Header.Get("X") != "spaces behind  " {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		break
+	}
+	closeLedger(t, l)
+	_, err = stream.Move(t.Context(), g.cfg, to, quietly)
+	if want := fmt.Sprintf("event %d has headers", len(g.records)+1); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("move: %v, want %s", err, want)
+	}
+}
+
 // moveSteps looks at what a crash at every step leaves.
-func moveSteps(t *testing.T, _ *cluster.Cluster, to stream.Address) {
-	g := grow(t, 30)
-	lap(t,"1")
+func moveSteps(t *testing.T, g *grown, _ *cluster.Cluster, to stream.Address) {
 	nowhere := g.cfg
-	lap(t,"2")
 	nowhere.Dir = filepath.Join(t.TempDir(), "nothing")
-	lap(t,"3")
 	if _, err := stream.Move(t.Context(), nowhere, to, quietly); !errors.Is(err, ledger.ErrNoLedger) {
 		t.Errorf("move nothing: %v", err)
 	}
-	lap(t,"6")
 	l := open(t, g.cfg)
-	lap(t,"7")
 	if _, err := stream.Move(t.Context(), g.cfg, to, quietly); !errors.Is(err, ledger.ErrLocked) {
 		t.Errorf("move what is served: %v", err)
 	}
-	lap(t,"10")
 	closeLedger(t, l)
-	lap(t,"11")
 	ctx, stop := context.WithCancel(t.Context())
-	lap(t,"12")
 	defer stop()
-	lap(t,"13")
 	if _, err := stream.Move(ctx, g.cfg, to, func(c stream.Copy) {
 		if c.Compared == c.Head { // everything is there, and the folder still has it
 			stop()
@@ -420,27 +439,17 @@ func moveSteps(t *testing.T, _ *cluster.Cluster, to stream.Address) {
 	}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted at the end: %v", err)
 	}
-	lap(t,"20")
 	g.isStillTheLedger(t, to)
-	lap(t,"21")
 	g.move(t, to)
-	lap(t,"22")
 	mark(t, to.URL) // the file is written, the mark is not taken away
-	lap(t,"23")
 	refused(t, g.cfg, ledger.ErrMoved)
-	lap(t,"24")
 	g.copyIsRefused(t, to)
-	lap(t,"25")
 	g.move(t, to)
-	lap(t,"26")
 	g.check(t, to)
-	lap(t,"27")
 	wipe(t, to.URL)
-	lap(t,"28")
 	if _, err := stream.Move(t.Context(), g.cfg, to, quietly); !errors.Is(err, ledger.ErrGap) {
 		t.Errorf("moved again to where it was lost: %v", err)
 	}
-	lap(t,"31")
 }
 
 // mark marks the stream as a copy that is not complete.

@@ -328,7 +328,7 @@ const (
 	pullBytes    = 16 << 20
 	// heartbeat is how often a waiting consumer wants to hear from the broker;
 	// after two misses it is made anew.
-	heartbeat = 5 * time.Second
+	heartbeat = time.Second
 	// idle is after what time the broker forgets a consumer that nobody uses.
 	idle = 30 * time.Second
 )
