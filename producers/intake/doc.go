@@ -69,7 +69,33 @@
 //	        manifest.json   a Manifest
 //
 // Files are readable by their owner alone. The name of the municipal file is
-// not kept: people put names into names.
+// not kept: people put names into names. The gateway's outbox may lie beside
+// them, as outbox.db; this package does not open it.
+//
+// # Watched folder
+//
+// A [Watcher] looks at a folder again and again, and takes each file once:
+//
+//	a.csv                       taken when it is complete
+//	a.csv.done                  a marker of whoever put it there: it is
+//	done/a.csv                  taken; its event is in the outbox
+//	done/a.csv.report.json      a FileReport
+//	refused/a.csv               refused whole
+//	refused/a.csv.report.json   why
+//	{done,refused}/.new-report  a report that is being written
+//
+// A file is named *.csv, in any case, and does not begin with a dot. It is
+// complete when it is marked, or when two looks that are at least the interval
+// apart saw the same inode, size and time of change. What is half written is
+// better called something else until it is whole, since a sender that pauses for
+// longer than the interval looks like one that is ready. Only a regular file is
+// opened; a symbolic link is never followed. A file that is written to while it is
+// read gives no batch. A name that is taken in done or refused gets a number,
+// a-2.csv.
+//
+// For each file, in this order: the batch ([Gateway.Take]), the event in the
+// outbox, the report, the marker goes, the file moves. What fails is told of once
+// and tried again after a pause that doubles from the interval to a minute.
 //
 // # Worked example
 //
@@ -101,6 +127,9 @@
 // ledger learns is [Manifest.Report]; the batch key leaves by
 // [Gateway.BatchKey] alone.
 //
+// G6. A file is in done only when its event is in the outbox, and there or in
+// refused only beside its report. It is never overwritten.
+//
 // # What a crash means
 //
 // While a file is read: a folder batches/.new-*, which the next [Open]
@@ -110,7 +139,23 @@
 // that a failing disk left open is made durable or found missing by the next
 // Open, before anything is said about it. While answering: the 登録 is
 // answered by the next [Gateway.Run], which sees in the ledger what is
-// answered already.
+// answered already. A rename whose durability the disk denied is settled in the
+// same way before the next file of a running gateway.
+//
+// While a folder is watched, what the next start finds and does:
+//
+//	behind a look                     the file; it is looked at anew
+//	while the file is read            .new-* at the gateway; Open removes it
+//	behind the batch's rename         batch and file: the file is known, its event is kept
+//	behind the outbox's commit        the event too: the same id is found there, and sent
+//	while the report is written       .new-report; NewWatcher removes it
+//	behind the report's rename        the report too: it stands, and its name is taken again
+//	behind the marker's removal       a file without marker: it has stood still since long ago
+//	behind the file's move            nothing; should the power fail before the move is on
+//	                                  the disk, the file is back, and all of the above holds
+//
+// In each case that is the same batch, the same event, and one file in done. A
+// refused file has neither batch nor event and takes the rest of the way.
 //
 // # Decisions
 //
@@ -141,4 +186,20 @@
 //
 // 2026-11-22: A 登録 without a root is confirmed without one, on the basis that
 // it has itself. Whoever must recompute the root is not told it.
+//
+// 2026-11-22: A folder is polled and not watched by inotify: shares of other
+// machines, on which files mostly come, tell nothing, and a look at a thousand
+// names costs less than a millisecond. We would change it for folders of very
+// many files.
+//
+// 2026-11-22: The marker is removed before the file moves. The other way round, a
+// crash between the two would leave a marker that calls the next file of that name
+// complete while it is still being written.
+//
+// 2026-11-22: A file is moved by a rename behind a look whether the name is free,
+// under the folder's lock: a link and an unlink would need no look, and many
+// shares have no links.
+//
+// 2026-11-22: The report holds no receipt. It is final when the file moves, which
+// may be days before the ledger answers; the receipt is in the outbox.
 package intake

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Gateway struct {
 	mu       sync.Mutex        // guards what follows, and the moment at which a batch appears
 	byDigest map[string]string // batch by the digest of its file
 	batches  map[string]bool
+	doubtful *Manifest // a batch that has appeared, and the disk failed to say that it will stay
 }
 
 // Open opens the gateway in c.Dir and makes it on first use. It removes what an
@@ -148,6 +150,9 @@ func (g *Gateway) Take(ctx context.Context, r io.Reader) (Manifest, error) {
 func (g *Gateway) keep(d *draft, m Manifest) (Manifest, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := g.resolve(); err != nil {
+		return Manifest{}, err
+	}
 	if batch, ok := g.byDigest[m.Digest]; ok {
 		known, err := g.folder.manifest(batch)
 		known.Known = true
@@ -160,10 +165,27 @@ func (g *Gateway) keep(d *draft, m Manifest) (Manifest, error) {
 	}
 	m.Batch = b.String()
 	if err := d.commit(m); err != nil {
+		if _, missing := os.Lstat(g.folder.path(m.Batch)); missing == nil {
+			g.doubtful = &m
+		}
 		return Manifest{}, err
 	}
 	g.byDigest[m.Digest], g.batches[m.Batch] = m.Batch, true
 	return m, nil
+}
+
+// resolve makes a batch durable that a failing disk left open, as the next Open
+// would. Until then nothing is said about any batch.
+func (g *Gateway) resolve() error {
+	if g.doubtful == nil {
+		return nil
+	}
+	if err := syncDir(g.folder.path()); err != nil {
+		return err
+	}
+	g.byDigest[g.doubtful.Digest], g.batches[g.doubtful.Batch] = g.doubtful.Batch, true
+	g.doubtful = nil
+	return nil
 }
 
 // nextBatch returns the name of the next batch of the day, as it is in Japan.

@@ -39,7 +39,7 @@ type FileReport struct {
 	File         string      `json:"file"` // its name when it was put there
 	Time         time.Time   `json:"time"` // when it was moved
 	Batch        string      `json:"batch,omitempty"`
-	Event        *ledger.ID  `json:"event,omitempty"` // of upload.completed
+	Event        string      `json:"event,omitempty"` // id of upload.completed
 	Known        bool        `json:"known"`           // the same file was taken before
 	Items        uint32      `json:"items"`
 	Root         ledger.Root `json:"root"`
@@ -50,7 +50,7 @@ type FileReport struct {
 
 // reportOf returns the report on a file that was taken.
 func reportOf(m Manifest, event ledger.ID) FileReport {
-	return FileReport{Batch: m.Batch, Event: &event, Known: m.Known, Items: m.Count, Root: m.Root, Towns: m.Towns, UnknownTowns: m.UnknownTowns}
+	return FileReport{Batch: m.Batch, Event: event.String(), Known: m.Known, Items: m.Count, Root: m.Root, Towns: m.Towns, UnknownTowns: m.UnknownTowns}
 }
 
 // sameFile reports whether both can be about one file: then one of them was

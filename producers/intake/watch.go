@@ -37,7 +37,7 @@ type Notice struct {
 	Time   time.Time
 	Report FileReport      // of a file that was moved; else the name of the file alone, "" for the whole folder
 	Moved  string          // where to, seen from the folder, as done/a.csv; "" when it stays
-	Entry  producers.Entry // in the outbox, of a file that was taken
+	Entry  producers.Entry // of a file that was taken: as it is in the outbox when the file has moved
 	Err    error           // why it stays; it is tried again
 }
 
@@ -51,7 +51,7 @@ type Watcher struct {
 
 // NewWatcher makes done and refused in c.Dir and locks it. It returns
 // [ledger.ErrLocked] while another process watches the folder, and
-// [ledger.ErrOtherParty] when the reporter or the outbox is not the gateway's.
+// [ledger.ErrOtherParty] when the reporter is not the gateway's.
 func NewWatcher(c WatchConfig) (*Watcher, error) {
 	if c.Interval <= 0 || c.Gateway == nil || c.Reporter == nil || c.Outbox == nil || c.Now == nil || c.Tell == nil {
 		return nil, errors.New("watch: an interval above zero, gateway, reporter, outbox, clock and listener must be given")
@@ -154,8 +154,13 @@ func (w *Watcher) take(ctx context.Context, s sighting) (Notice, error) {
 		n.Report = reportOf(m, n.Entry.ID)
 	}
 	n.Report.File, n.Report.Time = s.name, n.Time
-	n.Moved, err = w.inbox.put(f, folder, &n.Report)
-	return n, err
+	if n.Moved, err = w.inbox.put(f, folder, &n.Report); err != nil {
+		return n, err
+	}
+	if e, there, err := w.config.Outbox.Entry(n.Entry.ID); err == nil && there {
+		n.Entry = e // the ledger may have answered already
+	}
+	return n, nil
 }
 
 // keep makes upload.completed of a batch and keeps it. For a batch that is known

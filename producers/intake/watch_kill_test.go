@@ -3,6 +3,7 @@ package intake
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -38,7 +39,9 @@ func watchOn(dir string, files int) {
 	d := openDesk(tb, dir, 0)
 	for done := 0; done < files; {
 		for _, n := range d.look() {
-			if n.Err == nil {
+			if n.Err != nil {
+				fmt.Println("stays:", n.Report.File, n.Err)
+			} else {
 				fmt.Println(n.Moved)
 				done++
 			}
@@ -71,19 +74,31 @@ func (f *failing) Error(args ...any)         { panic(fmt.Sprint(args...)) }
 func (f *failing) Errorf(s string, a ...any) { panic(fmt.Sprintf(s, a...)) }
 
 // prepare makes a folder with a gateway and files, of which the first is good,
-// the second the same again, and the last is not.
-func prepare(t *testing.T) (dir string) {
+// the second the same again, and the last is not. It returns how to copy it.
+func prepare(t *testing.T) (another func() (dir string)) {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := openDesk(t, dir, 0)
+	d := openDesk(t, t.TempDir(), 0)
 	d.write("good.csv", file(rowOf(1), rowOf(2)))
 	d.write("good.csv.done", "")
 	d.write("same.csv", file(rowOf(1), rowOf(2)))
 	d.write("worse.csv", file(rowOf(3), "END,2"))
 	d.close()
+	return func() string {
+		dir := realFolder(t)
+		d.must(nil, os.CopyFS(dir, os.DirFS(d.dir)))
+		d.must(nil, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Chmod(path, 0o700))
+		}))
+		return dir
+	}
+}
+
+func realFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -110,7 +125,7 @@ func finish(t *testing.T, dir string) {
 		}
 	}
 	first, second := d.report("done/good.csv.report.json"), d.report("done/same.csv.report.json")
-	if first.Batch == "" || first.Batch != second.Batch || *first.Event != *second.Event {
+	if first.Batch == "" || first.Batch != second.Batch || first.Event != second.Event {
 		t.Errorf("the reports are\n%+v and\n%+v", first, second)
 	}
 	d.redeliver(1)
@@ -136,9 +151,10 @@ func childOn(t *testing.T, dir string) string { return fmt.Sprintf("%s=3 %s", ch
 // TestKillBeforeEveryCallOfAWatcher kills a gateway before each call that
 // changes the disk.
 func TestKillBeforeEveryCallOfAWatcher(t *testing.T) {
-	calls, done := 0, false
+	t.Parallel()
+	calls, done, another := 0, false, prepare(t)
 	for n := 1; !done; n++ {
-		dir := prepare(t)
+		dir := another()
 		child := fault.StartTraced(t, fault.Self(t, childOn(t, dir)), fault.Tampering{Under: dir, Nth: n})
 		done = child.Wait() == nil
 		calls = len(child.Calls())
@@ -153,11 +169,13 @@ func TestKillBeforeEveryCallOfAWatcher(t *testing.T) {
 // TestEveryCallOfAWatcherFailsOnce lets each call answer with an error instead:
 // the gateway goes on by itself, or ends and goes on when it is started again.
 func TestEveryCallOfAWatcherFailsOnce(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it is the long one")
 	}
+	another := prepare(t)
 	for n, done := 1, false; !done; n++ {
-		dir := prepare(t)
+		dir := another()
 		child := fault.StartTraced(t, fault.Self(t, childOn(t, dir)), fault.Tampering{Under: dir, Nth: n, Error: syscall.EIO})
 		_ = child.Wait()
 		done = len(child.Calls()) < n
@@ -173,10 +191,7 @@ func TestEveryCallOfAWatcherFailsOnce(t *testing.T) {
 func TestKill9OfAWatcher(t *testing.T) {
 	const rounds, files = 10, 4
 	random := rand.New(rand.NewPCG(1, 2))
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := realFolder(t)
 	in := filepath.Join(dir, "in")
 	openDesk(t, dir, 0).close()
 	content := make(map[string]bool)
@@ -201,7 +216,7 @@ func TestKill9OfAWatcher(t *testing.T) {
 	d := openDesk(t, dir, 0)
 	d.expectKept(len(content))
 	var found [][]byte
-	err = filepath.WalkDir(in, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(in, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".csv") {
 			text, readErr := os.ReadFile(path)
 			found, err = append(found, text), readErr

@@ -209,7 +209,7 @@ func TestWatchTakesAndRefuses(t *testing.T) {
 	if len(notices) != 2 || notices[0].Moved != "done/a.csv" || notices[1].Moved != "refused/b.CSV" {
 		t.Fatalf("told %+v", notices)
 	}
-	if e := notices[0].Entry; e.State != producers.KeptHere || *notices[0].Report.Event != e.ID {
+	if e := notices[0].Entry; e.State != producers.KeptHere || notices[0].Report.Event != e.ID.String() {
 		t.Errorf("told of the entry %+v", e)
 	}
 	if r := d.report("done/a.csv.report.json"); !reflect.DeepEqual(r, notices[0].Report) || r.Batch != "131229-20151005-0001" || r.Items != 2 || r.Known {
@@ -244,7 +244,7 @@ func TestWatchNeverOverwrites(t *testing.T) {
 	}
 	d.expectTree("done/a-2.csv", "done/a-2.csv.report.json", "done/a-3.csv", "done/a-3.csv.report.json", "done/a.csv", "done/a.csv.report.json")
 	d.expectKept(2)
-	if first, third := d.report("done/a.csv.report.json"), d.report("done/a-3.csv.report.json"); first.Batch != third.Batch || *first.Event != *third.Event || !third.Known {
+	if first, third := d.report("done/a.csv.report.json"), d.report("done/a-3.csv.report.json"); first.Batch != third.Batch || first.Event != third.Event || !third.Known {
 		t.Errorf("the same content is\n%+v, and then\n%+v", first, third)
 	}
 	// A report whose file somebody took away is another file's: it stays.
