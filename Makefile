@@ -43,7 +43,7 @@ test-system: ## tests of the built binary that need root or Debian packages (it 
 
 .PHONY: sim
 sim: ## simulate N (2000) worlds from SEED (0) on: log, producers, watchdog, faults, on a virtual clock
-	$(GO) test -count=1 -timeout 0 ./testenv/sim -run 'TestSim$$' -seed $(SEED) -n $(N) -v
+	$(GO) test -count=1 -timeout 0 ./testenv/sim -run 'TestSim$$' -seed $(SEED) -trials $(N) -v
 
 .PHONY: soak
 soak: ## go on with the full column of every fault for MINUTES (10), where the last soak stopped; as root

@@ -3,6 +3,7 @@ package testenv
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"todoke/ledger"
 )
@@ -19,8 +20,19 @@ const (
 	Late                     // unknown: it is stored just before the next append, if that leaves it its place
 	Unavailable              // not stored: [ledger.ErrUnavailable]
 	Conflict                 // not stored: [ledger.ErrConflict]; passes facts by and waits for a decision
-	Fenced                   // not stored: [ledger.ErrFenced], now and for ever
+	Fenced                   // not stored: [ledger.ErrFenced], until [Log.TakeOver]
 )
+
+// String returns the name of a fault.
+func (f Fault) String() string {
+	return [...]string{"None", "NotWritten", "Written", "Late", "Unavailable", "Conflict", "Fenced"}[f]
+}
+
+// A doubt is what an author does not know about its last attempt.
+type doubt struct {
+	body    []byte
+	decided *ledger.Seq // as in the attempt
+}
 
 // Arm prepares the next appends: each takes one fault, in order. Records that
 // are refused before they would be sent take none.
@@ -28,6 +40,34 @@ func (l *Log) Arm(faults ...Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = append(l.faults, faults...)
+}
+
+// Disarm takes back the faults that no append has met yet.
+func (l *Log) Disarm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = nil
+}
+
+// TakeOver lets another committer take the log: a fenced one takes appends again,
+// in the next incarnation. What was late never arrives.
+func (l *Log) TakeOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fenced, l.late = false, nil
+	l.starts = append(l.starts, ledger.Seq(len(l.records)))
+}
+
+// Incarnation returns in which incarnation the event at seq was stored.
+func (l *Log) Incarnation(seq ledger.Seq) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.incarnation(seq)
+}
+
+func (l *Log) incarnation(seq ledger.Seq) uint64 {
+	before, _ := slices.BinarySearch(l.starts, seq)
+	return 1 + uint64(before)
 }
 
 // suffer lets an attempt meet its fault.
@@ -76,7 +116,7 @@ func (l *Log) next(decision bool) Fault {
 
 func (l *Log) leaveUnknown(a attempt) (ledger.Receipt, error) {
 	for i := range a.events {
-		l.doubt[a.events[i].ID()] = bytes.Clone(a.events[i].Body)
+		l.doubt[a.events[i].ID()] = doubt{bytes.Clone(a.events[i].Body), a.decided}
 	}
 	return ledger.Receipt{}, fmt.Errorf("append event %s: %w", a.events[0].ID(), ledger.ErrUnknown)
 }
@@ -97,7 +137,7 @@ func (l *Log) land() {
 func (l *Log) judge(events []ledger.Event, decided *ledger.Seq) error {
 	for i := range events {
 		e := &events[i]
-		if body, open := l.doubt[e.ID()]; open && !bytes.Equal(body, e.Body) {
+		if d, open := l.doubt[e.ID()]; open && !bytes.Equal(d.body, e.Body) && !l.harmless(d.decided, e) && !l.harmless(decided, e) {
 			return l.scold("event %s (%s) is sent with another body while the outcome of the first is unknown: "+
 				"send the same record until the log has answered, then decide again", e.ID(), e.Kind())
 		}
@@ -108,6 +148,14 @@ func (l *Log) judge(events []ledger.Event, decided *ledger.Seq) error {
 			"a head comes from a record that was read", e.ID(), e.Kind(), *decided, len(l.records))
 	}
 	return nil
+}
+
+// harmless reports whether a decision that is not stored never will be: its
+// aggregate has moved on without it. Two who decide for one party, and do not hear
+// of each other, may differ about that.
+func (l *Log) harmless(decided *ledger.Seq, e *ledger.Event) bool {
+	_, stored := l.ids[e.ID()]
+	return decided != nil && !stored && *decided != l.aggregates[e.Subject.AggregateKey()].head
 }
 
 func (l *Log) scold(format string, args ...any) error {

@@ -18,6 +18,9 @@ type Config struct {
 	ID  ledger.LedgerID
 	Now func() time.Time // the committer's clock; nil: a [Clock] that stands at [Start]
 	T   testing.TB       // is marked as failed when a caller breaks the contract; may be nil
+	// Admit says what may enter; nil: [ledger.Admit]. A caller that has verified
+	// the very bytes already may leave out the signature.
+	Admit func(ledger.LedgerID, ledger.Record) (ledger.Event, error)
 }
 
 // A Log is a [ledger.Log] in memory, safe for use by several goroutines.
@@ -32,8 +35,9 @@ type Log struct {
 	last       time.Time
 	faults     []Fault
 	late       []attempt
-	doubt      map[ledger.ID][]byte // bodies whose authors were told ErrUnknown
+	doubt      map[ledger.ID]doubt // what authors were told ErrUnknown about
 	fenced     bool
+	starts     []ledger.Seq // how many records there were when each later committer took over
 	closed     bool
 	news       chan struct{} // closed, and made anew, whenever a reader may go on
 }
@@ -55,12 +59,15 @@ func NewLog(cfg Config) *Log {
 	if cfg.Now == nil {
 		cfg.Now = NewClock().Now
 	}
+	if cfg.Admit == nil {
+		cfg.Admit = ledger.Admit
+	}
 	return &Log{
 		cfg:        cfg,
 		lost:       make(map[ledger.Seq]bool),
 		ids:        make(map[ledger.ID]ledger.Seq),
 		aggregates: make(map[string]aggregate),
-		doubt:      make(map[ledger.ID][]byte),
+		doubt:      make(map[ledger.ID]doubt),
 		news:       make(chan struct{}),
 	}
 }
@@ -90,7 +97,7 @@ func (l *Log) Close() error {
 func (l *Log) commit(ctx context.Context, decided *ledger.Seq, records ...ledger.Record) (ledger.Receipt, error) {
 	events := make([]ledger.Event, len(records))
 	for i, r := range records {
-		e, err := ledger.Admit(l.cfg.ID, r)
+		e, err := l.cfg.Admit(l.cfg.ID, r)
 		if err != nil {
 			return ledger.Receipt{}, err
 		}
@@ -166,7 +173,7 @@ func (l *Log) again(a attempt) (receipt ledger.Receipt, err error) {
 func (l *Log) receipt(r ledger.Record, duplicate bool) ledger.Receipt {
 	id, _ := ledger.ParseID(r.Header.Get(ledger.HeaderID))
 	at, _ := time.Parse(ledger.TimeFormat, r.Header.Get(ledger.HeaderTime))
-	return ledger.Receipt{Ledger: l.cfg.ID, Incarnation: 1, Seq: r.Seq, Time: at, ID: id, Duplicate: duplicate}
+	return ledger.Receipt{Ledger: l.cfg.ID, Incarnation: l.incarnation(r.Seq), Seq: r.Seq, Time: at, ID: id, Duplicate: duplicate}
 }
 
 // put stores a record as it is and wakes those who follow.

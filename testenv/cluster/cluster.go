@@ -23,6 +23,9 @@ type Config struct {
 	Nodes   int    // 0 is 3
 	Proxied bool   // for Partition and OneWay
 	Program string // what [Build] returned; "" builds it
+	// Adapt returns the configuration file that server i has instead of the
+	// product's; nil: that one.
+	Adapt func(i int, config string) string
 }
 
 // A Cluster is a group of running servers, numbered from 0. Its methods are for
@@ -30,6 +33,7 @@ type Config struct {
 type Cluster struct {
 	tb      testing.TB
 	program string
+	adapt   func(i int, config string) string
 	plan    stream.Cluster
 	nodes   []*node
 	proxies [][]*fault.Proxy // [i][j]: connections that i makes to j; nil without proxies
@@ -63,7 +67,7 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	if cfg.Program == "" {
 		cfg.Program = Build(tb)
 	}
-	c := &Cluster{tb: tb, program: cfg.Program}
+	c := &Cluster{tb: tb, program: cfg.Program, adapt: cfg.Adapt}
 	c.lay(max(cfg.Nodes, 3))
 	if cfg.Proxied {
 		c.join()
@@ -124,7 +128,11 @@ func (c *Cluster) configure(i int) {
 			}
 		}
 	}
-	if err := os.WriteFile(file, []byte(seen.Config(i)), 0o600); err != nil {
+	config := seen.Config(i)
+	if c.adapt != nil {
+		config = c.adapt(i, config)
+	}
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		c.tb.Fatalf("write the configuration of a server: %v", err)
 	}
 }

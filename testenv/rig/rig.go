@@ -20,7 +20,11 @@
 // [testenv.CheckLedger] on what is left.
 package rig
 
-import "testing"
+import (
+	"cmp"
+	"slices"
+	"testing"
+)
 
 // A Row is one kind of fault.
 type Row struct {
@@ -48,5 +52,7 @@ func (r Row) trials(units int) int {
 
 // Rows returns all rows, by number.
 func Rows() []Row {
-	return []Row{}
+	rows := slices.Concat(simulationRows(), processRows(), clusterRows(), linearRows(), replayRows())
+	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(a.Number, b.Number) })
+	return rows
 }
