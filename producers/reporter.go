@@ -73,10 +73,10 @@ func (p *Reporter) EventID(r Report) (ledger.ID, error) {
 
 // Report brings r into the ledger and returns the receipt. While the outcome
 // of an attempt is unknown, the ledger is unavailable or another committer has
-// just taken it over, it sends the same record again, until ctx is done. It returns [ledger.ErrUnknown] or the
-// context's error when nobody knows whether the event was stored,
-// [ledger.ErrUnavailable] when it certainly was not, and every
-// [ledger.ErrRefused] at once.
+// just taken it over, it sends the same record again, until ctx is done. It
+// returns [ledger.ErrUnknown] or the context's error when nobody knows whether the
+// event was stored, [ledger.ErrUnavailable] when it certainly was not, and at once
+// every [ledger.ErrRefused], [ledger.ErrStorageFull] and [ledger.ErrClock].
 func (p *Reporter) Report(ctx context.Context, r Report) (ledger.Receipt, error) {
 	record, err := p.Record(r)
 	if err != nil {
@@ -124,8 +124,7 @@ func (p *Reporter) deliver(ctx context.Context, record ledger.Record) (ledger.Re
 			return receipt, err
 		}
 		unknown = unknown || errors.Is(err, ledger.ErrUnknown)
-		again := errors.Is(err, ledger.ErrUnknown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFenced)
-		if again && pause(ctx, jitter(p.config.Rand, bound)) {
+		if worthwhile(err) && pause(ctx, jitter(p.config.Rand, bound)) {
 			continue
 		}
 		if unknown && !errors.Is(err, ledger.ErrUnknown) {
@@ -133,6 +132,15 @@ func (p *Reporter) deliver(ctx context.Context, record ledger.Record) (ledger.Re
 		}
 		return ledger.Receipt{}, err
 	}
+}
+
+// worthwhile reports whether the same record may find an answer by itself. For room on
+// the ledger's disk, and for its clock, somebody has to do something first.
+func worthwhile(err error) bool {
+	if errors.Is(err, ledger.ErrStorageFull) || errors.Is(err, ledger.ErrClock) {
+		return false
+	}
+	return errors.Is(err, ledger.ErrUnknown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFenced)
 }
 
 // jitter returns a uniformly random duration below bound, or bound when there

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"todoke/ledger"
 	"todoke/producers"
@@ -23,6 +25,8 @@ type reportCommand struct {
 	Slip       string `help:"Number of the slip: the same slip again is the same event." placeholder:"NUMBER"`
 	Posting    string `help:"Number of the 差出票 or 受領証." placeholder:"NUMBER"`
 	Reason     string `help:"Why, in a few words; never a name." placeholder:"TEXT"`
+
+	Wait time.Duration `help:"How long to wait for the ledger." default:"30s" placeholder:"TIME"`
 }
 
 // Run reports one event and prints its receipt.
@@ -43,7 +47,9 @@ func (c *reportCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	receipt, err := reporter.Report(a.ctx, r)
+	ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
+	defer cancel()
+	receipt, err := reporter.Report(ctx, r)
 	if err != nil {
 		return err
 	}

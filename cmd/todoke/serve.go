@@ -87,7 +87,9 @@ func (c *serveCommand) serve(a *app, log *stream.Ledger) error {
 	}
 	// Written before anybody is served: what follows it is of this incarnation. A
 	// disk that is full keeps nobody from reading.
-	if err := log.Start(a.ctx); err != nil && !errors.Is(err, ledger.ErrStorageFull) {
+	if err := log.Start(a.ctx); a.ctx.Err() != nil {
+		return nil
+	} else if err != nil && !errors.Is(err, ledger.ErrStorageFull) {
 		return fmt.Errorf("serve %s: %w", a.Data, err)
 	}
 	said := logger.Info().Str("data", a.Data).Stringer("ledger", log.ID())

@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -60,11 +61,20 @@ func free(dir string) (bytes uint64, err error) {
 // begin refuses to open a store that holds an unfinished batch without the room to
 // finish it: the broker would try once, and forget the rest.
 func (d *disk) begin() error {
-	staged, err := filepath.Glob(filepath.Join(d.dir, "jetstream", "*", "streams", Name, "batches", "*"))
-	if err != nil || len(staged) == 0 {
+	staged := 0
+	folders, err := filepath.Glob(filepath.Join(d.dir, storeName, "*", "streams", Name, "batches", "*", "msgs", "*"))
+	if err != nil {
 		return err
 	}
-	return d.room(maxGroupBytes)
+	for _, name := range folders {
+		if info, err := os.Stat(name); err == nil {
+			staged += int(info.Size())
+		}
+	}
+	if staged == 0 {
+		return nil
+	}
+	return d.room(staged / 2)
 }
 
 // heal looks whether the broker has stopped to write, and opens its store anew

@@ -156,7 +156,8 @@ func TestUnfinishedBatchWantsRoom(t *testing.T) {
 	if err := d.ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(d.cfg.Dir, "jetstream", "$G", "streams", Name, "batches", "x"), 0o700); err != nil {
+	staged := filepath.Join(d.cfg.Dir, "jetstream", "$G", "streams", Name, "batches", "x", "msgs")
+	if err := errors.Join(os.MkdirAll(staged, 0o700), os.WriteFile(filepath.Join(staged, "1.blk"), make([]byte, 4<<20), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	d.disk.Fill(2 << 20)

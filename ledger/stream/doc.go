@@ -10,6 +10,8 @@
 //	lock        held by the one process that has the folder; its pid is inside, and
 //	            its time is when that process was last seen alive
 //	ledger      the id of the ledger, 32 hex digits; written last when it is made
+//	making      there while a ledger is made: what it then has of a store is thrown
+//	            away by the next start, since nobody has a receipt from it
 //	endpoint    how other processes of this machine reach a server; with a secret,
 //	            readable by its owner only, there while the server listens
 //	jetstream/  the embedded broker's store; nobody else opens it
@@ -152,9 +154,9 @@
 //	while it copies a batch         it completes the batch at its next start
 //	after it, before the receipt    the event is there; the author sends it again and
 //	                                is told where it is
-//	while a new ledger is made      a stream without, or with one of, its two opening
-//	                                events: the next start adds what is missing, under
-//	                                the same ids, and names the folder
+//	while a new ledger is made      the next start makes it anew; on a cluster it adds
+//	                                the opening events that are missing, under the same
+//	                                ids
 //	while it has the lease          a standby waits ten seconds
 //	at any time                     the kernel gives the lock back; the endpoint file
 //	                                stays and nobody answers there, which

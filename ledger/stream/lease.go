@@ -31,6 +31,7 @@ const (
 // else has it.
 type lease struct {
 	kv       jetstream.KeyValue
+	make     func(context.Context) (jetstream.KeyValue, error) // the bucket, when there is none
 	holder   []byte
 	revision uint64
 	// seen is when the holder before us renewed it last, as far as we saw.
@@ -73,9 +74,12 @@ func newLease(ctx context.Context, nc *nats.Conn, replicas int, unchecked bool) 
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: leaseBucket, Description: "which process commits to the ledger", TTL: leaseTime, Replicas: replicas,
-	})
+	make := func(ctx context.Context) (jetstream.KeyValue, error) {
+		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: leaseBucket, Description: "which process commits to the ledger", TTL: leaseTime, Replicas: replicas,
+		})
+	}
+	kv, err := make(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("make the lease: %w: %w", ledger.ErrUnavailable, err)
 	}
@@ -84,7 +88,7 @@ func newLease(ctx context.Context, nc *nats.Conn, replicas int, unchecked bool) 
 		host = "unknown"
 	}
 	holder, err := json.Marshal(Holder{host, os.Getpid(), unchecked})
-	return &lease{kv: kv, holder: holder}, err
+	return &lease{kv: kv, make: make, holder: holder}, err
 }
 
 // take takes the lease when nobody has it. Otherwise it returns who does.
@@ -94,6 +98,9 @@ func (l *lease) take(ctx context.Context) (taken bool, holder string, err error)
 	l.revision, err = l.kv.Create(ctx, leaseKey, l.holder)
 	if err == nil {
 		return true, "", nil
+	}
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		_, _ = l.make(ctx) // somebody has deleted the bucket: the next try finds a new one
 	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return false, "", fmt.Errorf("take the lease: %w: %w", ledger.ErrUnavailable, err)

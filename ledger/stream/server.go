@@ -29,6 +29,8 @@ const (
 	lockName     = "lock"
 	nameName     = "ledger"
 	endpointName = "endpoint"
+	makingName   = "making"
+	storeName    = "jetstream"
 )
 
 // lockFolder takes the folder for this process, and makes it when it is not
@@ -69,7 +71,8 @@ func takeLock(f *os.File) (alive time.Time, err error) {
 	if err := f.Truncate(0); err != nil {
 		return alive, fmt.Errorf("write lock: %w", err)
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	// On a full disk the pid is missing, and the lock holds all the same.
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		return alive, fmt.Errorf("write lock: %w", err)
 	}
 	return alive, nil
@@ -227,6 +230,34 @@ func writeName(dir string, id ledger.LedgerID) error {
 		return err
 	}
 	return writeWhole(dir, nameName, []byte(id.String()))
+}
+
+// beginMaking says in the folder that a ledger is being made there. What an attempt
+// that was interrupted left of the store is thrown away, since nobody ever had a
+// receipt from it and the broker may not be able to read it again. A store that
+// was found without that word is left as it is.
+func beginMaking(dir string) error {
+	store := filepath.Join(dir, storeName)
+	_, err := os.Stat(filepath.Join(dir, makingName))
+	if err == nil {
+		if err := os.RemoveAll(store); err != nil {
+			return fmt.Errorf("remove an unfinished store: %w", err)
+		}
+		return nil
+	}
+	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return writeWhole(dir, makingName, []byte("nothing here was acknowledged yet"))
+}
+
+// endMaking takes the word back. The folder has its name by then, which counts
+// more.
+func endMaking(dir string) error {
+	if err := os.Remove(filepath.Join(dir, makingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("finish the folder: %w", err)
+	}
+	return nil
 }
 
 // writeWhole puts a file of one line in place, on the disk and whole, or not at

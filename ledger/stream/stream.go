@@ -104,9 +104,8 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 }
 
 // open goes through the start in order. A crash at any step leaves a folder
-// with which the next open goes on: the stream is made in one call, the opening
-// events have ids of their own, so that they are never there twice, and the
-// folder is named last.
+// with which the next open goes on: the folder is named last, and the store of a
+// ledger that was not made to its end is made anew.
 func (l *Ledger) open(ctx context.Context) error {
 	// Asked once the folder is ours: a move ends with the lock in its hands.
 	if err := notMoved(l.cfg.Dir); err != nil {
@@ -126,6 +125,11 @@ func (l *Ledger) openStore(ctx context.Context) (err error) {
 	}
 	if l.token, err = newToken(l.cfg.Rand); err != nil {
 		return err
+	}
+	if named == "" {
+		if err := beginMaking(l.cfg.Dir); err != nil {
+			return err
+		}
 	}
 	l.disk = &disk{dir: l.cfg.Dir, free: free, said: &brokerLog{to: l.cfg.Logger}}
 	if err := l.disk.begin(); err != nil {
@@ -279,6 +283,9 @@ func (l *Ledger) begin(ctx context.Context) error {
 	if err := writeName(l.cfg.Dir, l.id); err != nil {
 		return err
 	}
+	if err := endMaking(l.cfg.Dir); err != nil {
+		return err
+	}
 	if l.cfg.Listen {
 		return announce(l.cfg.Dir, l.Endpoint())
 	}
@@ -311,8 +318,8 @@ func (l *Ledger) writeOpening(ctx context.Context) error {
 	return nil
 }
 
-// Head implements [ledger.Reader] from the committer's memory. Events of a
-// doubtful outcome are not counted until they have been read back.
+// Head implements [ledger.Reader]: from the committer's memory, and on a cluster,
+// where another committer may have taken over, from the broker too.
 func (l *Ledger) Head(ctx context.Context) (ledger.Seq, error) {
 	switch {
 	case ctx.Err() != nil:
@@ -321,7 +328,11 @@ func (l *Ledger) Head(ctx context.Context) (ledger.Seq, error) {
 		return 0, context.Cause(l.life)
 	}
 	head, _ := l.head()
-	return head, nil
+	if l.server != nil {
+		return head, nil
+	}
+	stored, err := l.Reader.Head(ctx)
+	return max(head, stored), err
 }
 
 // Endpoint says how other processes reach this ledger. It is empty unless

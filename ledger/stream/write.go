@@ -110,9 +110,12 @@ func (c *committer) put(records []ledger.Record, fence ledger.Seq) error {
 			}
 			return fmt.Errorf("%w: %v", ledger.ErrUnknown, sick)
 		}
-		landed, moved := c.look(records, fence)
+		landed, found := c.look(records, fence)
 		switch {
-		case moved:
+		case errors.Is(found, ledger.ErrGap):
+			c.lose(fmt.Errorf("%w: %w", ledger.ErrUnavailable, found))
+			return fmt.Errorf("%w: %w", ledger.ErrUnknown, found)
+		case errors.Is(found, errMoved):
 			return errMoved
 		case landed == len(records):
 			return nil
@@ -171,25 +174,26 @@ func (c *committer) tell(unit []*request, err error) {
 	}
 }
 
-// look reads what stands behind the fence, and returns how many of our own
-// records do. Anything else was written by another committer, and then ours never
-// will be. Nothing there, or no answer, proves nothing: an attempt may still be
-// on its way. It is harmless, because the next one has the same fence.
-func (c *committer) look(records []ledger.Record, fence ledger.Seq) (landed int, moved bool) {
+// look reads what stands behind the fence, and returns how many of our own records
+// do. It returns errMoved when another committer's do: then ours never will. An
+// [ledger.ErrGap] is a store that counts an event which it does not have. Nothing
+// there, or any other error, proves nothing: an attempt may still be on its way.
+// It is harmless, because the next one has the same fence.
+func (c *committer) look(records []ledger.Record, fence ledger.Seq) (landed int, err error) {
 	head, err := c.reader.Head(c.reader.life)
 	if err != nil || head <= fence {
-		return 0, false
+		return 0, err
 	}
 	first, err := c.reader.get(c.reader.life, fence+1)
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
 	// The same id with another record time is an attempt of somebody else.
 	if first.Header.Get(ledger.HeaderID) != records[0].Header.Get(ledger.HeaderID) ||
 		first.Header.Get(ledger.HeaderTime) != records[0].Header.Get(ledger.HeaderTime) {
-		return 0, true
+		return 0, errMoved
 	}
-	return int(min(head-fence, ledger.Seq(len(records)))), false
+	return int(min(head-fence, ledger.Seq(len(records)))), nil
 }
 
 // pause waits, and reports whether there is time for another attempt.

@@ -140,7 +140,8 @@ func (t *Traced) launch() error {
 func (t *Traced) follow() error {
 	for {
 		var status syscall.WaitStatus
-		id, err := syscall.Wait4(-1, &status, syscall.WALL|ownThread, nil)
+		// Those of its process group: other children of this thread are not ours.
+		id, err := syscall.Wait4(-t.PID(), &status, syscall.WALL|ownThread, nil)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -240,14 +240,9 @@ func (g *reporter) keep(batch int, slip string) (producers.Entry, error) {
 func (g *reporter) hush() {
 	g.end()
 	g.all.Wait()
-	_, _ = g.outbox.Close(g.ctxDone())
-}
-
-// ctxDone returns a context that lets nobody wait.
-func (g *reporter) ctxDone() context.Context {
 	ctx, cancel := context.WithCancel(g.Context())
-	cancel()
-	return ctx
+	cancel() // what is not delivered by now stays
+	_, _ = g.outbox.Close(ctx)
 }
 
 // settle waits until what every gateway says from now on has its receipt, and

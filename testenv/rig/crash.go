@@ -168,25 +168,25 @@ func crashServe(c *crash) {
 	server := c.trace(c.serveCommand(), c.data)
 	if _, up := c.reach(server.Process); up {
 		c.talkUntil(server.Process, 1, 4)
-		c.talkUntil(server.Process, 30, 70)
+		c.talkUntil(server.Process, 30, 60)
 	}
 	server.Terminate()
 	c.ended()
 	again := c.serve()
 	c.talkUntil(again, 1, 4)
-	c.talkUntil(again, 30, 70)
+	c.talkUntil(again, 30, 60)
 	c.stop(again)
 	c.check()
 }
 
-// talkUntil lets parties say what such a crowd says always, until there are so
-// many receipts, or the server does not answer well.
+// talkUntil lets parties say what such a crowd says always, until it has so many
+// receipts, or the server does not answer well.
 func (c *crash) talkUntil(server *fault.Process, parties, receipts int) {
 	c.Helper()
 	crowd := c.talk("crowd", parties)
 	defer crowd.hush()
 	c.until("there are receipts", func() bool {
-		return c.count() >= receipts || !running(server) || c.traced.Process == server && crowd.troubled()
+		return crowd.answered() >= receipts || !running(server) || c.traced.Process == server && crowd.troubled()
 	})
 }
 
@@ -201,8 +201,8 @@ func crashGateway(c *crash) {
 		c.Errorf("the gateway did not come to its point: %s", first.Said())
 	}
 	lines := first.Rest()
-	if last := len(lines) - 1; err != nil && c.failure != 0 && last >= 0 && strings.HasPrefix(lines[last], "error: ") {
-		lines = lines[:last]
+	if i := slices.IndexFunc(lines, isComplaint); err != nil && c.failure != 0 && i >= 0 {
+		lines = lines[:i] // it may say so, and end
 	}
 	d.hear(lines)
 	d.process = fault.Start(c, d.gateway.command(c))
@@ -221,6 +221,9 @@ func crashGateway(c *crash) {
 		c.Errorf("%d events were kept, %d have receipts and %d are in the ledger, want %d", len(d.kept), c.count(), said, want)
 	}
 }
+
+// isComplaint reports whether a gateway says why it ends.
+func isComplaint(line string) bool { return strings.HasPrefix(line, "error: ") }
 
 // upload is a municipality's file.
 const upload = `送付先管理番号,市町村コード,郵便番号,住所,方書,世帯主氏名,対象人数,外字数

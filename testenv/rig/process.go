@@ -436,9 +436,11 @@ type crowd struct {
 	*house
 	name   string
 	said   []int          // by each party
-	failed map[string]int // errors by code; guarded by the house's mu
-	end    context.CancelFunc
-	all    sync.WaitGroup
+	failed map[string]int // errors by code; guarded by the house's mu, as answers
+	// answers is how many receipts it got, those for what was said before too.
+	answers int
+	end     context.CancelFunc
+	all     sync.WaitGroup
 }
 
 // talk lets so many parties report to whoever serves until hush is called. A
@@ -468,6 +470,9 @@ func (c *crowd) speak(ctx context.Context, client *producers.Client, n int) {
 		if err == nil {
 			c.given(receipt)
 			c.said[n]++
+			c.mu.Lock()
+			c.answers++
+			c.mu.Unlock()
 			continue
 		}
 		c.mu.Lock()
@@ -503,6 +508,13 @@ func (c *crowd) failures(code string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failed[code]
+}
+
+// answered returns how many receipts the crowd has got.
+func (c *crowd) answered() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answers
 }
 
 // troubled reports whether anything was answered with an error.
