@@ -34,6 +34,12 @@ const (
 	// askAgain is how often Dial asks while a broker is there and its gate is
 	// not yet.
 	askAgain = 50 * time.Millisecond
+	// askTimeout is how long Dial waits for one answer: the gate that was asked
+	// may hang while another one is there.
+	askTimeout = 2 * time.Second
+	// pingInterval is how often an idle broker is asked whether it is there;
+	// after two lost answers another one is tried.
+	pingInterval = 2 * time.Second
 )
 
 // A Client is an [Appender] over the gate of a ledger in another process. It
@@ -59,6 +65,7 @@ type request struct {
 func Dial(ctx context.Context, url string) (*Client, error) {
 	c := &Client{waiting: make(map[*request]struct{})}
 	conn, err := nats.Connect(url, nats.Name("todoke producer"), nats.MaxReconnects(-1),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is refused now
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.denied(err) }))
 	if err != nil {
@@ -77,11 +84,14 @@ func (c *Client) whoami(ctx context.Context) (ledger.LedgerID, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	for {
-		m, err := c.conn.RequestWithContext(ctx, gateWhoami, nil)
+		short, cancel := context.WithTimeout(ctx, askTimeout)
+		m, err := c.conn.RequestWithContext(short, gateWhoami, nil)
+		cancel()
 		if err == nil {
 			return ledger.ParseLedgerID(string(m.Data))
 		}
-		if !errors.Is(err, nats.ErrNoResponders) || !pause(ctx, askAgain) {
+		again := errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
+		if !again || !pause(ctx, askAgain) {
 			return ledger.LedgerID{}, err
 		}
 	}

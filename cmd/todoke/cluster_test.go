@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,7 +155,11 @@ func TestPrintedCluster(t *testing.T) {
 		t.Skip("starts three servers")
 	}
 	program, dir := cluster.Build(t), t.TempDir()
-	out, err := todoke(dir, "serve", "--print-cluster-config", "--nats", "nats://127.0.0.1:14222,nats://127.0.0.1:14223,nats://127.0.0.1:14224").Output()
+	var urls []string
+	for _, port := range freePorts(t, 3) {
+		urls = append(urls, fmt.Sprint("nats://127.0.0.1:", port))
+	}
+	out, err := todoke(dir, "serve", "--print-cluster-config", "--nats", strings.Join(urls, ",")).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +191,25 @@ func TestPrintedCluster(t *testing.T) {
 	s := newSite(t, env["TODOKE_NATS"], env["TODOKE_NATS_SYSTEM"])
 	s.serve("a", serves)
 	s.report("first")
+}
+
+// freePorts returns ports on which nobody listens, nor on those that the printed
+// files give to the servers among themselves.
+func freePorts(t *testing.T, n int) (ports []int) {
+	t.Helper()
+	for port := 10000 + rand.IntN(10000); len(ports) < n && port < 25000; port++ {
+		client, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			continue
+		}
+		route, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port+routeOffset))
+		if err == nil {
+			ports = append(ports, port)
+			route.Close()
+		}
+		client.Close()
+	}
+	return ports
 }
 
 // await waits until the servers of a cluster can store something.

@@ -53,8 +53,12 @@ func (c *serveCommand) Run(a *app) error {
 		return usagef("--nats wants one of --nats-system, to check that the servers sync what they acknowledge, and --unchecked-sync")
 	}
 	cfg.Logger = a.logger().Level(zerolog.InfoLevel)
-	for {
-		log, err := stream.Join(a.ctx, cfg, stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas})
+	at := stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas}
+	for served := false; ; served = true {
+		log, err := stream.Join(a.ctx, cfg, at)
+		for ; served && errors.Is(err, ledger.ErrUnavailable) && wait(a.ctx, joinAgain); log, err = stream.Join(a.ctx, cfg, at) {
+			cfg.Logger.Warn().Err(err).Msg("the cluster is out of reach; trying again")
+		}
 		if a.ctx.Err() != nil {
 			return nil
 		}
@@ -67,6 +71,9 @@ func (c *serveCommand) Run(a *app) error {
 		}
 	}
 }
+
+// joinAgain is how long a process that has served before waits for the cluster.
+const joinAgain = time.Second
 
 // serve runs the gate and the watchdog on an open ledger, and ends when one of
 // them does.

@@ -108,18 +108,25 @@ func New(cfg Config) (*Watchdog, error) {
 }
 
 // Run ticks until ctx is done and returns nil then. An append that failed is
-// tried again at the next tick. An error in reading ends it, and so does a log
-// that takes nothing any more: a watchdog that cannot read or alert must not look
-// as if all were well.
+// tried again at the next tick. A log that takes nothing any more ends it, and so
+// does an error in reading, but for a log that was out of reach for less than a
+// minute, as a cluster without a leader is: a watchdog that cannot read or alert
+// must not look as if all were well.
 func (w *Watchdog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(w.cfg.Interval)
 	defer ticker.Stop()
+	read := w.cfg.Now() // when it could be read last
 	for {
 		err := w.Tick(ctx)
+		now := w.cfg.Now()
+		if !errors.Is(err, errRead) {
+			read = now
+		}
+		away := errors.Is(err, ledger.ErrUnavailable) && now.Sub(read) < longestAway
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, errRead), errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrClosed):
+		case errors.Is(err, errRead) && !away, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrClosed):
 			return err
 		case err != nil:
 			w.cfg.Logger.Error().Err(err).Msg("watchdog will try again")
@@ -131,6 +138,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// longestAway is for how long the log may be out of reach.
+const longestAway = time.Minute
 
 // errRead marks errors after which the watchdog does not know the ledger.
 var errRead = errors.New("watchdog cannot read the ledger")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -61,7 +62,11 @@ func (l *Ledger) join(ctx context.Context) (err error) {
 	if err := l.openStream(ctx); err != nil && !l.mayMake(err) {
 		return err
 	}
-	lease, err := newLease(ctx, l.inside, l.at.Replicas, l.at.SystemURL == "")
+	holder, err := l.holder()
+	if err != nil {
+		return err
+	}
+	lease, err := newLease(ctx, l.inside, l.at.Replicas, holder)
 	if err != nil {
 		return err
 	}
@@ -84,6 +89,16 @@ func (l *Ledger) join(ctx context.Context) (err error) {
 		return err
 	}
 	return l.begin(ctx)
+}
+
+// holder is how this process names itself in the lease.
+func (l *Ledger) holder() (Holder, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	token, err := newToken(l.cfg.Rand)
+	return Holder{Host: host, PID: os.Getpid(), Token: token, Unchecked: l.at.SystemURL == ""}, err
 }
 
 // mayMake reports whether what openStream did not find may be made.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +41,8 @@ type lease struct {
 type Holder struct {
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
+	// Token tells it from another process of the same name and pid.
+	Token string `json:"token"`
 	// Unchecked is set when nobody has asked the servers whether they sync what
 	// they acknowledge.
 	Unchecked bool `json:"unchecked,omitempty"`
@@ -67,7 +68,7 @@ func (r *Reader) Holder(ctx context.Context) (h Holder, err error) {
 }
 
 // newLease finds the bucket of the lease and makes it on first use.
-func newLease(ctx context.Context, nc *nats.Conn, replicas int, unchecked bool) (*lease, error) {
+func newLease(ctx context.Context, nc *nats.Conn, replicas int, h Holder) (*lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	js, err := jetstream.New(nc)
@@ -75,19 +76,22 @@ func newLease(ctx context.Context, nc *nats.Conn, replicas int, unchecked bool) 
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	make := func(ctx context.Context) (jetstream.KeyValue, error) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: leaseBucket, Description: "which process commits to the ledger", TTL: leaseTime, Replicas: replicas,
 		})
 	}
 	kv, err := make(ctx)
+	for err != nil && wait(ctx, leaseRenew) {
+		// No leader yet; or another process makes it in the same moment, which a
+		// cluster may answer to neither.
+		kv, err = make(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the lease: %w: %w", ledger.ErrUnavailable, err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	holder, err := json.Marshal(Holder{host, os.Getpid(), unchecked})
+	holder, err := json.Marshal(h)
 	return &lease{kv: kv, make: make, holder: holder}, err
 }
 

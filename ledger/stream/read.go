@@ -162,14 +162,13 @@ func (r *Reader) Head(ctx context.Context) (ledger.Seq, error) {
 }
 
 // get reads one record by its sequence. On a cluster any server that has a copy
-// answers, and one that lags behind does not have it yet: then the leader is asked,
-// and asked again, since a new one may still be busy with what it has to store.
+// answers, and one that lags behind does not have it yet: then the leader is asked.
 func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error) {
 	short, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	m, err := r.stream.GetMsg(short, uint64(seq))
-	for errors.Is(err, jetstream.ErrMsgNotFound) && r.stream.CachedInfo().Config.Replicas > 1 && wait(short, firstWait) {
-		m, err = r.getFromLeader(short, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) && r.stream.CachedInfo().Config.Replicas > 1 {
+		m, err = r.insist(short, seq)
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -178,6 +177,17 @@ func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error)
 		return ledger.Record{}, fmt.Errorf("read event %d: %w", seq, r.why(ctx, err))
 	}
 	return ledger.Record{Seq: ledger.Seq(m.Sequence), Subject: m.Subject, Header: own(m.Header), Body: m.Data, Broker: m.Time}, nil
+}
+
+// insist asks the leader for a record for a second: a new one may still be busy
+// with what it has to store.
+func (r *Reader) insist(ctx context.Context, seq ledger.Seq) (m *jetstream.RawStreamMsg, err error) {
+	for end := time.Now().Add(time.Second); ; {
+		m, err = r.getFromLeader(ctx, seq)
+		if !errors.Is(err, jetstream.ErrMsgNotFound) || time.Now().After(end) || !wait(ctx, 10*firstWait) {
+			return m, err
+		}
+	}
 }
 
 // getFromLeader asks the one server whose answer is not older than its
@@ -322,6 +332,8 @@ func (r *Reader) consume(ctx context.Context, first, last ledger.Seq, yield func
 const (
 	// answerTimeout is how long one question waits for the broker's answer.
 	answerTimeout = 5 * time.Second
+	// clusterPatience is the same for the committer's own questions to a cluster.
+	clusterPatience = 2 * time.Second
 	// pullMessages and pullBytes are what a consumer asks for at once. 500 to
 	// 5,000 messages are equally fast; fewer keep less in memory.
 	pullMessages = 2000

@@ -182,7 +182,8 @@ func (l *Ledger) openStream(ctx context.Context) error {
 	}
 	least := leastSingle
 	if l.server == nil {
-		least = leastCluster
+		// Asking again is harmless, and a leader may have gone without a word.
+		least, writer.patience = leastCluster, clusterPatience
 	}
 	c, err := newCommitter(ctx, writer, clock{now: l.cfg.Now, elapsed: l.cfg.Elapsed, accept: l.cfg.AcceptClock}, l.disk, least)
 	if err != nil {
@@ -286,7 +287,7 @@ func (l *Ledger) begin(ctx context.Context) error {
 	if err := endMaking(l.cfg.Dir); err != nil {
 		return err
 	}
-	if l.cfg.Listen {
+	if l.cfg.Listen && l.server != nil {
 		return announce(l.cfg.Dir, l.Endpoint())
 	}
 	return nil

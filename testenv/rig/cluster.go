@@ -26,9 +26,8 @@ const (
 )
 
 // clusterRows returns the row of the faults of three servers.
-func clusterRows() []Row {
-	p := new(program)
-	return []Row{{Number: 8, Name: clusterName, Oracle: clusterOracle, Unit: "faults", Commit: 5, Full: 60, System: true,
+func clusterRows(p *program) []Row {
+	return []Row{{Number: 8, Name: clusterName, Oracle: clusterOracle, Unit: "faults", Commit: 5, Full: 60,
 		Run: scoped(func(tb testing.TB, seed uint64) { clusterFault(tb, p, seed) })}}
 }
 

@@ -66,7 +66,7 @@ func scripts() []script {
 			{blockFolder, "write", 8}, {blockFolder, "sync", 8},
 			{stagingFolder, "mkdir", 4}, {stagingFolder, "open", 4}, {stagingFolder, "write", 3}, {stagingFolder, "sync", 3}, {stagingFolder, "rename", 3}, {stagingFolder, "remove", 6},
 			{"endpoint", "remove", 1}, {blockFolder + "/index.db", "open", 1}, {blockFolder + "/index.db", "write", 1},
-		}, putInPlace("ledger"), putInPlace("endpoint"), keys), crashServe},
+		}, putInPlace("making"), putInPlace("ledger"), putInPlace("endpoint"), keys), crashServe},
 		{"gateway", []span{
 			{"", "mkdir", 1}, {"", "open", 3}, {"", "write", 12}, {"", "sync", 12}, {"", "truncate", 2}, {"", "link", 2}, {"", "remove", 2},
 		}, crashGateway},
@@ -108,7 +108,7 @@ func crashRows(p *program) []Row {
 	return []Row{{
 		Number: 3, Name: "kill, EIO and ENOSPC at named calls of serve, a gateway and intake",
 		Oracle: "the next run goes on; every receipt is true; nothing is there twice or half",
-		Unit:   "crash points", Commit: 60, Full: len(all) * len(crashes) * 2, System: true,
+		Unit:   "crash points", Commit: 60, Full: len(all) * len(crashes) * 2,
 		Run: scoped(func(tb testing.TB, seed uint64) {
 			n := uint64(len(all))
 			crashing(tb, p, all[seed%n], crashes[seed/n%uint64(len(crashes))])

@@ -35,7 +35,7 @@ func fullDiskRows(p *program) []Row {
 	return []Row{{
 		Number: 7, Name: "a disk that somebody else fills up, and frees again",
 		Oracle: "storage-full and status 3; reads go on; events, alerts and outboxes resume by themselves; nothing lost, doubled or half",
-		Unit:   "disks", Commit: len(diskPhases), Full: len(diskPhases) * len(diskSizes), System: true,
+		Unit:   "disks", Commit: len(diskPhases), Full: len(diskPhases) * len(diskSizes),
 		Run: scoped(func(tb testing.TB, seed uint64) { fullDisk(tb, p, seed); fullDiskDecisions(tb, seed) }),
 	}}
 }

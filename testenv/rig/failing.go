@@ -25,7 +25,7 @@ func failingDiskRows(p *program) []Row {
 	return []Row{{
 		Number: 6, Name: "EIO on the nth sync, write, open or rename of a server under load",
 		Oracle: "a server whose events fail to reach the disk acknowledges nothing more; every receipt before is true after a restart",
-		Unit:   "errors", Commit: 10 * len(failing), Full: 100 * len(failing), PerTrial: together, System: true,
+		Unit:   "errors", Commit: 10 * len(failing), Full: 100 * len(failing), PerTrial: together,
 		Run: beside(together, func(tb testing.TB, seed uint64) { failingDisk(tb, p, seed) }),
 	}}
 }

@@ -10,19 +10,16 @@ import (
 	"todoke/testenv/fault"
 )
 
-const (
-	killName   = "kill -9 of the server, of gateways and of commands, under load"
-	killOracle = "every receipt is found again; what an outbox kept is there once, in order; incarnations count up"
-	// kills is how many processes are killed in one trial.
-	kills = 10
-)
+// kills is how many processes are killed in one trial.
+const kills = 10
 
 func killRows(p *program) []Row {
-	run := scoped(func(tb testing.TB, seed uint64) { killProcesses(tb, p, seed) })
-	return []Row{
-		{Number: 2, Name: killName, Oracle: killOracle, Unit: "kills", Commit: kills, Full: kills, PerTrial: kills, Run: run},
-		{Number: 2, Name: killName, Oracle: killOracle, Unit: "kills", Commit: 4 * kills, Full: 100 * kills, PerTrial: kills, System: true, Run: run},
-	}
+	return []Row{{
+		Number: 2, Name: "kill -9 of the server, of gateways and of commands, under load",
+		Oracle: "every receipt is found again; what an outbox kept is there once, in order; incarnations count up",
+		Unit:   "kills", Commit: 4 * kills, Full: 100 * kills, PerTrial: kills, Light: kills,
+		Run: scoped(func(tb testing.TB, seed uint64) { killProcesses(tb, p, seed) }),
+	}}
 }
 
 // A killing is the trial that kills.

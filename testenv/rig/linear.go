@@ -28,7 +28,7 @@ func linearRows() []Row {
 	return []Row{{
 		Number: 13, Name: "facts and decisions from 16 clients with short patience, on a failing log and on a committer that is taken over",
 		Oracle: "every batch has one order that explains all answers (porcupine)",
-		Unit:   "histories of 20,000 operations", Commit: 5, Full: 50, Run: scoped(linear),
+		Unit:   "histories of 20,000 operations", Commit: 5, Full: 50, Light: 2, Run: scoped(linear),
 	}}
 }
 

@@ -14,14 +14,13 @@ import (
 const shortPauses = 10
 
 func pauseRows(p *program) []Row {
-	const name = "SIGSTOP of the server, with its watchdog, and of gateways, under load"
-	const oracle = "no alert twice and none in vain; one that comes late comes once; receipts are true"
 	const together = 2
-	run := beside(together, func(tb testing.TB, seed uint64) { pausing(tb, p, seed) })
-	return []Row{
-		{Number: 9, Name: name, Oracle: oracle, Unit: "pauses", Commit: together, Full: together, PerTrial: together, Run: run},
-		{Number: 9, Name: name, Oracle: oracle, Unit: "pauses", Commit: shortPauses, Full: 30, PerTrial: together, System: true, Run: run},
-	}
+	return []Row{{
+		Number: 9, Name: "SIGSTOP of the server, with its watchdog, and of gateways, under load",
+		Oracle: "no alert twice and none in vain; one that comes late comes once; receipts are true",
+		Unit:   "pauses", Commit: shortPauses, Full: 30, PerTrial: together, Light: together,
+		Run: beside(together, func(tb testing.TB, seed uint64) { pausing(tb, p, seed) }),
+	}}
 }
 
 // pausing stops a process in the middle of everything and lets it go on later,

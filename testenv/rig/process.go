@@ -26,8 +26,7 @@ import (
 
 // processRows returns the rows in which the built todoke runs, and is killed,
 // paused, or given a disk that fails.
-func processRows() []Row {
-	p := new(program)
+func processRows(p *program) []Row {
 	return slices.Concat(killRows(p), crashRows(p), failingDiskRows(p), fullDiskRows(p), pauseRows(p))
 }
 

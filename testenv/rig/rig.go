@@ -5,8 +5,8 @@
 //
 // A row is run in three ways, always by the same function:
 //
-//   - go test ./testenv/rig runs the commit column of each row that needs no
-//     rights; make test-system, as root, runs all of them.
+//   - make test-system runs the commit column, as root; make test only what is
+//     light of it.
 //   - make soak MINUTES=n goes on with every row where the last soak stopped, by
 //     turns, until the time is over, and writes docs/reliability.md.
 //   - go test ./testenv/rig -run TestSeed -row 2 -seed 17 runs one trial.
@@ -37,9 +37,9 @@ type Row struct {
 	Commit, Full int
 	// PerTrial is how many units one trial is, 1 when it is 0.
 	PerTrial int
-	// System is set for rows that need rights or minutes: they are left to make
-	// test-system.
-	System bool
+	// Light is how much of the commit column make test runs: what needs no
+	// rights and takes seconds.
+	Light int
 	// Run is one trial.
 	Run func(tb testing.TB, seed uint64)
 }
@@ -52,7 +52,8 @@ func (r Row) trials(units int) int {
 
 // Rows returns all rows, by number.
 func Rows() []Row {
-	rows := slices.Concat(simulationRows(), processRows(), clusterRows(), linearRows(), replayRows())
+	p := new(program)
+	rows := slices.Concat(simulationRows(), processRows(p), clusterRows(p), linearRows(), replayRows())
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(a.Number, b.Number) })
 	return rows
 }
