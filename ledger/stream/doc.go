@@ -55,7 +55,9 @@
 // # Reading
 //
 // Up to 32 records are read one by one, by sequence. More come through an ordered
-// consumer, which makes itself anew when it loses its place. Every sequence is
+// consumer, which makes itself anew when it loses its place, and on a cluster by
+// direct gets of a thousand each. There any server that has a copy answers, and what
+// one that lags behind does not have, the leader is asked for. Every sequence is
 // compared with the one before it: a stream that denies deletion has no holes, so
 // that a hole is damage ([ledger.ErrGap]), and a consumer passes over it without a
 // word. A sequence above the head is missing too. A record has its own headers
@@ -191,6 +193,10 @@
 //
 // 2026-11-22: Nats-Expected-Stream is not sent: it is stored with every event, 30
 // bytes, and the answer names the stream anyhow.
+//
+// 2026-11-22: No consumer for bounded reads on a cluster: in about one of twenty its
+// first answer was lost, and the reader waited for two heartbeats. Following goes
+// through one; it waits anyhow.
 //
 // 2026-11-22: An attempt to use an id again is recorded once for each author,
 // municipality and hour, so that nobody can fill an aggregate by repeating it.

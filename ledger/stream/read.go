@@ -167,7 +167,7 @@ func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error)
 	short, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	m, err := r.stream.GetMsg(short, uint64(seq))
-	if errors.Is(err, jetstream.ErrMsgNotFound) && r.stream.CachedInfo().Config.Replicas > 1 {
+	if errors.Is(err, jetstream.ErrMsgNotFound) && r.replicated() {
 		m, err = r.insist(short, seq)
 	}
 	switch {
@@ -178,6 +178,9 @@ func (r *Reader) get(ctx context.Context, seq ledger.Seq) (ledger.Record, error)
 	}
 	return ledger.Record{Seq: ledger.Seq(m.Sequence), Subject: m.Subject, Header: own(m.Header), Body: m.Data, Broker: m.Time}, nil
 }
+
+// replicated reports whether several servers hold the stream.
+func (r *Reader) replicated() bool { return r.stream.CachedInfo().Config.Replicas > 1 }
 
 // insist asks the leader for a record for a second: a new one may still be busy
 // with what it has to store.
@@ -269,7 +272,11 @@ func (r *Reader) readMany(ctx context.Context, first, last ledger.Seq, yield fun
 		yield(ledger.Record{}, err)
 		return
 	}
-	if first <= head && !r.consume(ctx, first, min(last, head), yield) {
+	read := r.consume
+	if r.replicated() {
+		read = r.readDirect
+	}
+	if first <= head && !read(ctx, first, min(last, head), yield) {
 		return
 	}
 	if last > head {
