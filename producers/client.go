@@ -29,8 +29,12 @@ const (
 
 const (
 	// answerTimeout is how long one attempt waits for the gate. Longer than the
-	// gate waits for its log, so that the gate's answer has the time to come.
-	answerTimeout = 15 * time.Second
+	// gate waits for its log, so that the gate's answer has the time to come, and
+	// short beside the 15 s in which all is well again after a server has died:
+	// a request or an answer may have died with it.
+	answerTimeout = 6 * time.Second
+	// dialTimeout is how long Dial waits for a gate.
+	dialTimeout = 15 * time.Second
 	// askAgain is how often Dial asks while a broker is there and its gate is
 	// not yet.
 	askAgain = 50 * time.Millisecond
@@ -67,7 +71,8 @@ func Dial(ctx context.Context, url string) (*Client, error) {
 	conn, err := nats.Connect(url, nats.Name("todoke producer"), nats.MaxReconnects(-1),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is refused now
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.denied(err) }))
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.denied(err) }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.lost() }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to gate: %w: %w", ledger.ErrUnavailable, err)
 	}
@@ -81,7 +86,7 @@ func Dial(ctx context.Context, url string) (*Client, error) {
 
 // whoami asks until somebody answers.
 func (c *Client) whoami(ctx context.Context) (ledger.LedgerID, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	for {
 		short, cancel := context.WithTimeout(ctx, askTimeout)
@@ -170,6 +175,16 @@ func (c *Client) denied(err error) {
 		if strings.Contains(err.Error(), strconv.Quote(w.subject)) {
 			w.cancel(err)
 		}
+	}
+}
+
+// lost wakes all who wait: what the connection had under way is gone, or its answer
+// may be.
+func (c *Client) lost() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for w := range c.waiting {
+		w.cancel(nats.ErrDisconnected)
 	}
 }
 

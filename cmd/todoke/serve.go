@@ -54,9 +54,10 @@ func (c *serveCommand) Run(a *app) error {
 	}
 	cfg.Logger = a.logger().Level(zerolog.InfoLevel)
 	at := stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas}
+	begun := time.Now()
 	for served := false; ; served = true {
 		log, err := stream.Join(a.ctx, cfg, at)
-		for ; served && errors.Is(err, ledger.ErrUnavailable) && wait(a.ctx, joinAgain); log, err = stream.Join(a.ctx, cfg, at) {
+		for ; (served || time.Since(begun) < joinPatience) && errors.Is(err, ledger.ErrUnavailable) && wait(a.ctx, joinAgain); log, err = stream.Join(a.ctx, cfg, at) {
 			cfg.Logger.Warn().Err(err).Msg("the cluster is out of reach; trying again")
 		}
 		if a.ctx.Err() != nil {
@@ -72,8 +73,12 @@ func (c *serveCommand) Run(a *app) error {
 	}
 }
 
-// joinAgain is how long a process that has served before waits for the cluster.
-const joinAgain = time.Second
+const (
+	// joinPatience is for how long a process that has not served yet tries to reach
+	// the cluster. One that has goes on for ever.
+	joinPatience = time.Minute
+	joinAgain    = time.Second
+)
 
 // serve runs the gate and the watchdog on an open ledger, and ends when one of
 // them does.

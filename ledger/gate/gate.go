@@ -67,7 +67,7 @@ const (
 	concurrent = 256
 	// answerTimeout ends a request that the log does not answer. It is shorter
 	// than the time for which a client waits.
-	answerTimeout = 10 * time.Second
+	answerTimeout = 4 * time.Second
 )
 
 // Serve answers requests on nc with log until ctx is done, and returns nil then.
@@ -171,7 +171,10 @@ func (g *gate) answer(r micro.Request, receipt ledger.Receipt, err error) {
 	if err != nil {
 		m.Header = nats.Header{micro.ErrorCodeHeader: {ledger.Code(err)}, micro.ErrorHeader: {oneLine(err)}}
 	}
-	_ = g.nc.PublishMsg(m)
+	// On a cluster the connection may just be moving to another server.
+	for end := time.Now().Add(answerTimeout); g.nc.PublishMsg(m) != nil && !g.nc.IsClosed() && time.Now().Before(end); {
+		time.Sleep(answerTimeout / 80)
+	}
 }
 
 // oneLine returns the error's sentence as it can stand in a header.
