@@ -20,12 +20,14 @@ import (
 	"todoke/ledger"
 	"todoke/ledger/rule"
 	"todoke/testenv"
+	"todoke/testenv/sim"
 )
 
 // A bench is a ledger to write to. Records are signed before the clock starts.
 type bench struct {
 	*testing.B
 	ledger *Ledger
+	key    *sim.Voice
 	next   int // numbers slips and batches
 }
 
@@ -37,7 +39,7 @@ func newBench(b *testing.B) *bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { l.Close() })
-	return &bench{B: b, ledger: l}
+	return &bench{B: b, ledger: l, key: sim.NewVoice(b, "municipality:131229")}
 }
 
 // claims returns n claims, each of another batch than the 4,000 before it.
@@ -46,7 +48,16 @@ func (b *bench) claims(n int) []ledger.Record {
 	for i := range records {
 		b.next++
 		name := fmt.Sprintf("131229-20151005-%04d", b.next%4000+1)
-		records[i] = testenv.Claim(b, b.ledger.ID(), name, strconv.Itoa(b.next), ledger.Items{{First: 1, Last: 551}})
+		d := ledger.Draft{
+			Author: "municipality:131229", DocumentKey: strconv.Itoa(b.next), Sent: testenv.Start,
+			Subject: ledger.Subject{Municipality: "131229", Aggregate: name, Kind: ledger.UploadCompleted},
+			Body: ledger.Body{Flow: ledger.NotificationCard.Name, Items: ledger.AllItems(551), Count: 551, Root: ledger.Root{1},
+				Document: ledger.Document{Kind: "file", Digest: [32]byte{1}}},
+		}
+		var err error
+		if records[i], err = ledger.New(b.ledger.ID(), d, b.key); err != nil {
+			b.Fatal(err)
+		}
 	}
 	return records
 }
@@ -106,11 +117,14 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(strconv.Itoa(c.writers), func(b *testing.B) {
 			b.Run("raw", func(b *testing.B) {
 				if r := newBench(b); c.writers == 1000 {
-					r.rawBatches(c.events)
+					r.rawBatches(1000, c.events)
 				} else {
 					r.rawSingles(c.writers, c.events)
 				}
 			})
+			if c.writers == 64 {
+				b.Run("full batches", func(b *testing.B) { newBench(b).rawBatches(64, c.events) })
+			}
 			b.Run("append", func(b *testing.B) {
 				var records []ledger.Record
 				r := newBench(b)
@@ -145,9 +159,8 @@ func (b *bench) rawSingles(writers, n int) {
 	})
 }
 
-// rawBatches publishes atomic batches of a thousand.
-func (b *bench) rawBatches(n int) {
-	const size = 1000
+// rawBatches publishes atomic batches of so many events, always full.
+func (b *bench) rawBatches(size, n int) {
 	var records []ledger.Record
 	batch := 0
 	b.each(1, n/size, func() { records = b.stamped(n) }, func(g int) error {
