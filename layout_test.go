@@ -56,7 +56,7 @@ var rooms = []room{
 var (
 	knowNATS  = []string{"ledger/stream", "ledger/gate", "producers", "testenv", "testenv/*", "cmd/todoke", "cmd/todoke/*"}
 	knowNkeys = append([]string{"ledger"}, knowNATS...)
-	mayLog    = []string{"producers", "producers/*", "consumers/*", "cmd/todoke", "cmd/todoke/*", "testenv", "ledger/stream"} // the last for the broker's own lines
+	mayLog    = []string{"producers", "producers/*", "consumers/*", "cmd/todoke", "cmd/todoke/*", "testenv", "ledger/stream"} // the last for the broker's own lines, a standby and missing servers
 	mayPrint  = []string{"cmd/todoke", "cmd/todoke/*"}
 	arePure   = []string{"ledger", "ledger/rule", "ledger/seal"}
 )

@@ -70,7 +70,8 @@
 //	    last one is in some obligation.
 //
 // And of a stored ledger: sequence numbers begin at 1 without a gap (I6), record
-// times never decrease (I7), no event id is there twice (I8).
+// times never decrease (I7), no event id is there twice (I8), and each start counts
+// up by one and stands right behind the head that it names (I9).
 //
 // # Events as bytes
 //
@@ -92,6 +93,8 @@
 //	q reason        h hop          e side      u due       o reopen   c cause
 //	w owed by       x claimed by   y claimed at            z holder   v evidence
 //	l ledger (16 B) j story        k rule pack
+//	I incarnation   P previous     H head
+//	S since         W who
 //
 // Integers are in their shortest form; times are nanoseconds since 1970 UTC.
 // Items are an array of pairs: how many numbers are left out, how many follow;
@@ -144,9 +147,8 @@
 // yet, so nothing is called overdue: past due is late. Paging after grace comes
 // with the alert's life cycle.
 //
-// 2026-11-22: Log.Decide takes one event. Every decision so far is one; when one
-// needs several that land together, it takes them all, and a store that can only
-// append singly refuses more than one.
+// 2026-11-22: A decision has up to 64 events of one aggregate, which land one right
+// behind the other or not at all; 64 keeps it within one group of the committer.
 //
 // 2026-11-22: Facts stop at 3,840 of an aggregate's 4,096 events. A party that
 // talks without end could otherwise leave no room for the alert about it.

@@ -63,7 +63,7 @@ var (
 
 	// ErrStorageFull is an ErrUnavailable: there is no room left on the disk.
 	// As soon as there is, the log goes on by itself.
-	ErrStorageFull error = unavailability("no room left on the disk; free some and the ledger goes on by itself")
+	ErrStorageFull error = unavailability("no room left on the disk; free some and it goes on by itself")
 
 	// ErrClock is an ErrUnavailable: the clock that gives record times jumped,
 	// or is behind the last record time.

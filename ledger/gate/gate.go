@@ -84,7 +84,7 @@ func Serve(ctx context.Context, nc *nats.Conn, log ledger.Log) error {
 		cancel()
 		return fmt.Errorf("start gate: %w", err)
 	}
-	g := &gate{nc: nc, log: log, slots: make(chan struct{}, concurrent)}
+	g := &gate{life: ctx, nc: nc, log: log, slots: make(chan struct{}, concurrent)}
 	defer g.finish()
 	defer cancel()
 	defer service.Stop()
@@ -106,6 +106,7 @@ func Serve(ctx context.Context, nc *nats.Conn, log ledger.Log) error {
 
 // A gate handles requests. Each takes a slot first.
 type gate struct {
+	life  context.Context // of the service
 	nc    *nats.Conn
 	log   ledger.Log
 	slots chan struct{}
@@ -172,8 +173,12 @@ func (g *gate) answer(r micro.Request, receipt ledger.Receipt, err error) {
 		m.Header = nats.Header{micro.ErrorCodeHeader: {ledger.Code(err)}, micro.ErrorHeader: {oneLine(err)}}
 	}
 	// On a cluster the connection may just be moving to another server.
-	for end := time.Now().Add(answerTimeout); g.nc.PublishMsg(m) != nil && !g.nc.IsClosed() && time.Now().Before(end); {
-		time.Sleep(answerTimeout / 80)
+	for end := time.Now().Add(answerTimeout); g.nc.PublishMsg(m) != nil && time.Now().Before(end); {
+		select {
+		case <-g.life.Done():
+			return
+		case <-time.After(answerTimeout / 80):
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (c *clock) read(last time.Time) (time.Time, error) {
 	if c.elapsed != nil && !c.believed.IsZero() {
 		jump := now.Round(0).Sub(c.believed.Round(0)) - (c.elapsed() - c.at) // without the clock's own monotonic reading
 		if jump.Abs() > maxJump {
-			return now, fmt.Errorf("it jumped by %s, to %s; set it right and the ledger goes on, or start again with --accept-clock to believe it: %w",
+			return now, fmt.Errorf("it jumped by %s, to %s; set it right and the ledger goes on, or start again if it is right now: %w",
 				jump.Round(time.Second), now.UTC().Format(time.DateTime), ledger.ErrClock)
 		}
 	}

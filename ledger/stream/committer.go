@@ -154,17 +154,18 @@ func (c *committer) ask(ctx context.Context, r *request) answer {
 	return answer{err: fmt.Errorf("not answered: %w: %w", ledger.ErrUnknown, ctx.Err())}
 }
 
-// again answers for events that are stored already: the first bytes win.
+// again answers for events whose ids are stored: the first bytes win. Until they
+// were compared nobody knows whether they are these.
 func (c *committer) again(ctx context.Context, events []ledger.Event, at []ledger.Seq) (receipt ledger.Receipt, err error) {
 	for i := range events {
 		e := &events[i]
 		stored, err := c.reader.get(ctx, at[i])
 		if err != nil {
-			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnavailable, err)
+			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnknown, err)
 		}
 		first, err := ledger.Decode(stored)
 		if err != nil {
-			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnavailable, err)
+			return ledger.Receipt{}, fmt.Errorf("compare with event %d: %w: %w", at[i], ledger.ErrUnknown, err)
 		}
 		if stored.Subject != e.Record.Subject || first.Author != e.Author || !bytes.Equal(stored.Body, e.Body) {
 			return ledger.Receipt{}, fmt.Errorf("event %s is at %d: %w", e.ID(), at[i], ledger.ErrIDReused)
@@ -189,7 +190,7 @@ func (c *committer) run() {
 		if waiting, more = c.gather(waiting); !more {
 			return
 		}
-		if waiting = c.unknown(waiting); len(waiting) == 0 {
+		if waiting = c.answerKnown(waiting); len(waiting) == 0 {
 			continue
 		}
 		if err := c.ready(); err != nil {
@@ -203,9 +204,9 @@ func (c *committer) run() {
 	}
 }
 
-// unknown answers requests whose events are stored, and returns the others. To say
+// answerKnown answers requests whose events are stored, and returns the others. To say
 // again what was said is no reason to start an incarnation.
-func (c *committer) unknown(waiting []*request) (rest []*request) {
+func (c *committer) answerKnown(waiting []*request) (rest []*request) {
 	if c.started || c.readOnly {
 		return waiting
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ const Name = "LEDGER"
 const (
 	ledgerKey = "todoke-ledger"
 	formatKey = "todoke-format"
-	format    = "1"
+	format    = 1
 )
 
 // required is the whole configuration of the stream, defaults of the server
@@ -48,7 +49,7 @@ func required(id ledger.LedgerID, replicas int) jetstream.StreamConfig {
 		DenyPurge:          true,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
-		Metadata:           map[string]string{ledgerKey: id.String(), formatKey: format},
+		Metadata:           map[string]string{ledgerKey: id.String(), formatKey: strconv.Itoa(format)},
 	}
 }
 

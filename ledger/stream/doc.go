@@ -148,7 +148,8 @@
 // is not believed ([ledger.ErrClock]) until it is right again, and a start wants to
 // be told (AcceptClock) that the clock is right when it is behind the last event or
 // 60 days after the last sign of life. A clock that is behind by less gives the last
-// record time again.
+// record time again. The monotonic clock stands still while a machine sleeps or a
+// virtual one is paused: after that the ledger has to be started again.
 //
 // # What a crash means
 //

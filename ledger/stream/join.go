@@ -172,12 +172,19 @@ func (l *Ledger) checkPeers(ctx context.Context, r *Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := CheckPeers(peers, hosts); errors.Is(err, ledger.ErrDrift) {
-		return err
-	} else if err != nil {
-		// A server that is down acknowledges nothing. Run asks it when it is back.
-		l.cfg.Logger.Warn().Err(err).Msg("the ledger has fewer servers than it should")
+	found := CheckPeers(peers, hosts)
+	if errors.Is(found, ledger.ErrDrift) {
+		return found
 	}
+	// A server that is down acknowledges nothing. Run asks it when it is back.
+	said := ""
+	if found != nil {
+		said = found.Error()
+	}
+	if said != "" && said != l.missing {
+		l.cfg.Logger.Warn().Err(found).Msg("the ledger has fewer servers than it should")
+	}
+	l.missing = said
 	return nil
 }
 

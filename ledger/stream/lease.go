@@ -30,7 +30,7 @@ const (
 // else has it.
 type lease struct {
 	kv       jetstream.KeyValue
-	make     func(context.Context) (jetstream.KeyValue, error) // the bucket, when there is none
+	create   func(context.Context) (jetstream.KeyValue, error) // the bucket, when there is none
 	holder   []byte
 	revision uint64
 	// seen is when the holder before us renewed it last, as far as we saw.
@@ -75,24 +75,24 @@ func newLease(ctx context.Context, nc *nats.Conn, replicas int, h Holder) (*leas
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	make := func(ctx context.Context) (jetstream.KeyValue, error) {
+	create := func(ctx context.Context) (jetstream.KeyValue, error) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
 		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: leaseBucket, Description: "which process commits to the ledger", TTL: leaseTime, Replicas: replicas,
 		})
 	}
-	kv, err := make(ctx)
+	kv, err := create(ctx)
 	for err != nil && wait(ctx, leaseRenew) {
 		// No leader yet; or another process makes it in the same moment, which a
 		// cluster may answer to neither.
-		kv, err = make(ctx)
+		kv, err = create(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the lease: %w: %w", ledger.ErrUnavailable, err)
 	}
 	holder, err := json.Marshal(h)
-	return &lease{kv: kv, make: make, holder: holder}, err
+	return &lease{kv: kv, create: create, holder: holder}, err
 }
 
 // take takes the lease when nobody has it. Otherwise it returns who does.
@@ -104,7 +104,7 @@ func (l *lease) take(ctx context.Context) (taken bool, holder string, err error)
 		return true, "", nil
 	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		_, _ = l.make(ctx) // somebody has deleted the bucket: the next try finds a new one
+		_, _ = l.create(ctx) // somebody has deleted the bucket: the next try finds a new one
 	}
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return false, "", fmt.Errorf("take the lease: %w: %w", ledger.ErrUnavailable, err)

@@ -94,8 +94,10 @@ func newCopyReader(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 		return nil, fmt.Errorf("find stream: %w: %w", ledger.ErrUnavailable, err)
 	}
 	metadata := s.CachedInfo().Config.Metadata
-	if n, err := strconv.Atoi(metadata[formatKey]); err == nil && metadata[formatKey] > format && n > 0 {
-		return nil, fmt.Errorf("the store has format %d, this program knows %s: %w", n, format, ledger.ErrNewer)
+	if n, err := strconv.Atoi(metadata[formatKey]); err != nil {
+		return nil, fmt.Errorf("the store has no format that can be read (%q): %w", metadata[formatKey], ledger.ErrDrift)
+	} else if n > format {
+		return nil, fmt.Errorf("the store has format %d, this program knows %d: %w", n, format, ledger.ErrNewer)
 	}
 	id, err := ledger.ParseLedgerID(metadata[ledgerKey])
 	if err != nil {

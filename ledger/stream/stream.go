@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"sync"
 	"time"
@@ -69,6 +70,7 @@ type Ledger struct {
 	// Of a ledger on a cluster.
 	at      Address
 	release func() // gives the lease up
+	missing string // what was said last of servers that do not answer
 }
 
 // Open opens the ledger in cfg.Dir and makes one where there is none and cfg
@@ -334,6 +336,54 @@ func (l *Ledger) Head(ctx context.Context) (ledger.Seq, error) {
 	}
 	stored, err := l.Reader.Head(ctx)
 	return max(head, stored), err
+}
+
+// History yields the records of one aggregate in order, from where the committer
+// knows them to be: what the gate shows a party of its batch. It ends as
+// [Reader.Read] does.
+func (l *Ledger) History(ctx context.Context, municipality, aggregate string) iter.Seq2[ledger.Record, error] {
+	key := ledger.Subject{Municipality: municipality, Aggregate: aggregate}.AggregateKey()
+	return func(yield func(ledger.Record, error) bool) {
+		for _, seq := range l.sequences(key) {
+			r, err := l.get(ctx, seq)
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Append implements [ledger.Log]. An attempt to use an event id again for another
+// event is recorded, once for each author, municipality and hour: the id is bound
+// to its author, so that only that author's key, or its holder, can have tried. Of
+// decisions nothing is recorded: two watchdogs may differ under one alert's id.
+func (l *Ledger) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	receipt, err := l.committer.Append(ctx, r)
+	if errors.Is(err, ledger.ErrIDReused) {
+		if noted := l.noteReuse(ctx, r); noted != nil {
+			err = fmt.Errorf("%w (and this could not be recorded: %v)", err, noted)
+		}
+	}
+	return receipt, err
+}
+
+func (l *Ledger) noteReuse(ctx context.Context, r ledger.Record) error {
+	subject, err := ledger.ParseSubject(r.Subject)
+	if err != nil {
+		return err
+	}
+	who, hour := ledger.Party(r.Header.Get(ledger.HeaderParty)), l.cfg.Now().UTC().Truncate(time.Hour)
+	d := ledger.Draft{
+		Author: l.cfg.Party, Sent: l.cfg.Now(), DocumentKey: fmt.Sprint("id-reused ", who, " ", hour.Format(time.RFC3339)),
+		Subject: ledger.Subject{Municipality: subject.Municipality, Aggregate: ledger.AccessAggregate(hour), Kind: ledger.AccessRecorded},
+		Body:    ledger.Body{Who: who, Since: hour, Reason: ledger.Code(ledger.ErrIDReused)},
+	}
+	record, err := l.starter().record(l.id, d)
+	if err != nil {
+		return err
+	}
+	_, err = l.committer.Append(ctx, record)
+	return err
 }
 
 // Endpoint says how other processes reach this ledger. It is empty unless

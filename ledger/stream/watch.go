@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"time"
 
@@ -60,50 +59,4 @@ func (l *Ledger) signLife(now time.Time) error {
 		return nil
 	}
 	return os.Chtimes(l.lock.Name(), now, now)
-}
-
-// History yields the records of one aggregate in order, from where the committer
-// knows them to be. It ends as [Reader.Read] does.
-func (l *Ledger) History(ctx context.Context, municipality, aggregate string) iter.Seq2[ledger.Record, error] {
-	key := ledger.Subject{Municipality: municipality, Aggregate: aggregate}.AggregateKey()
-	return func(yield func(ledger.Record, error) bool) {
-		for _, seq := range l.sequences(key) {
-			r, err := l.get(ctx, seq)
-			if !yield(r, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// Append implements [ledger.Log]. An attempt to use an event id again for another
-// event is recorded, once for each author, municipality and hour: the id is bound
-// to its author, so that only that author's key, or its holder, can have tried.
-func (l *Ledger) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
-	receipt, err := l.committer.Append(ctx, r)
-	if errors.Is(err, ledger.ErrIDReused) {
-		if noted := l.noteReuse(ctx, r); noted != nil {
-			err = fmt.Errorf("%w (and this could not be recorded: %v)", err, noted)
-		}
-	}
-	return receipt, err
-}
-
-func (l *Ledger) noteReuse(ctx context.Context, r ledger.Record) error {
-	subject, err := ledger.ParseSubject(r.Subject)
-	if err != nil {
-		return err
-	}
-	who, hour := ledger.Party(r.Header.Get(ledger.HeaderParty)), l.cfg.Now().UTC().Truncate(time.Hour)
-	d := ledger.Draft{
-		Author: l.cfg.Party, Sent: l.cfg.Now(), DocumentKey: fmt.Sprint("id-reused ", who, " ", hour.Format(time.RFC3339)),
-		Subject: ledger.Subject{Municipality: subject.Municipality, Aggregate: ledger.AccessAggregate(hour), Kind: ledger.AccessRecorded},
-		Body:    ledger.Body{Who: who, Since: hour, Reason: ledger.Code(ledger.ErrIDReused)},
-	}
-	record, err := l.starter().record(l.id, d)
-	if err != nil {
-		return err
-	}
-	_, err = l.committer.Append(ctx, record)
-	return err
 }
