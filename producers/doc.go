@@ -32,7 +32,7 @@
 //
 // P3. A nil error means that the event is durable at the receipt's sequence.
 // An error that is [ledger.ErrUnknown], or the context's, means that nobody
-// knows; any other means that it is not in the ledger and was not written by
+// knows, but that it will be sent when it is [ErrKeptHere]; any other means that it is not in the ledger and was not written by
 // any attempt of this call.
 //
 // P4. Nothing that [Outbox.Keep] took is lost: when it returns nil, the record
@@ -98,7 +98,8 @@
 //	        [refusal's code, sentence]]
 //
 // The receipts are in the order in which they came; of an entry in the ledger,
-// the last one holds. Every change of an entry replaces the state too, in the same
+// the last one holds. None has a hash of the leaf to be proven: the leaf follows
+// from the record, the sequence and the record time. Every change of an entry replaces the state too, in the same
 // transaction, so that an entry that is gone is seen to be gone.
 //
 // # What a crash means

@@ -71,9 +71,8 @@ func Example() {
 	// in the ledger at 1, there before: true
 }
 
-// A relay keeps its reports in an outbox, whether or not the ledger is there,
-// and delivers them when it is. A program that runs for long calls Run beside
-// its work in the place of Pass.
+// A relay keeps its reports in an outbox, whether or not the ledger is there.
+// Beside its work, Run delivers them when it is.
 func ExampleOutbox() {
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {
@@ -81,7 +80,7 @@ func ExampleOutbox() {
 	}
 	defer os.RemoveAll(dir)
 
-	party, far := ledger.Party("relay:2"), memory{}
+	ctx, party, far := context.Background(), ledger.Party("relay:2"), memory{}
 	key, err := producers.LocalKey(dir, party, rand.Reader)
 	if err != nil {
 		log.Fatal(err)
@@ -92,6 +91,9 @@ func ExampleOutbox() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- outbox.Run(ctx, far) }() // delivers until the outbox is closed
+
 	reporter, err := producers.New(producers.Config{Log: outbox, Party: party, Key: key, Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		log.Fatal(err)
@@ -102,14 +104,13 @@ func ExampleOutbox() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	entry, err := outbox.Keep(record)
+	entry, err := outbox.Keep(record) // on this machine's disk; the ledger may be away
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(entry.State)
 
-	ctx := context.Background()
-	if _, _, err := outbox.Pass(ctx, far); err != nil {
+	if _, err := outbox.Flush(ctx); err != nil { // only to see what becomes of it
 		log.Fatal(err)
 	}
 	entry, _, err = outbox.Entry(entry.ID)
@@ -118,11 +119,14 @@ func ExampleOutbox() {
 	}
 	fmt.Println(entry.State, "at", entry.Receipt.Seq)
 
-	remaining, err := outbox.Close(ctx)
+	remaining, err := outbox.Close(ctx) // what remains is sent after the next start
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(remaining, "remain")
+	if err := <-ended; err != nil {
+		log.Fatal(err)
+	}
 	// Output:
 	// kept here
 	// in the ledger at 1

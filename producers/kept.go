@@ -23,10 +23,11 @@ import (
 // lockWait is how long opening waits for another process to let go.
 const lockWait = 100 * time.Millisecond
 
-var (
-	stateBucket = []byte("state")
-	stateKey    = []byte("outbox")
-	entryBucket = []byte("entries")
+// The names in the file; see the package comment.
+const (
+	stateBucket = "state"
+	stateKey    = "outbox"
+	entryBucket = "entries"
 )
 
 // A kept is the file of an outbox. Its methods may be used by several
@@ -60,12 +61,12 @@ func makeKept(path string, s keptState) (err error) {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		_, entriesErr := tx.CreateBucket(entryBucket)
-		states, stateErr := tx.CreateBucket(stateBucket)
+		_, entriesErr := tx.CreateBucket([]byte(entryBucket))
+		states, stateErr := tx.CreateBucket([]byte(stateBucket))
 		if err := errors.Join(entriesErr, stateErr); err != nil {
 			return err
 		}
-		return states.Put(stateKey, encodeState(s))
+		return states.Put([]byte(stateKey), encodeState(s))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
@@ -184,12 +185,12 @@ func examineHeads(file io.ReaderAt, pageSize int, used int64) error {
 
 // examineEntries reads every entry, and holds them against the tally.
 func (k *kept) examineEntries(tx *bbolt.Tx, each func(Entry)) error {
-	states, entries := tx.Bucket(stateBucket), tx.Bucket(entryBucket)
+	states, entries := tx.Bucket([]byte(stateBucket)), tx.Bucket([]byte(entryBucket))
 	if states == nil || entries == nil {
 		return fmt.Errorf("it holds no outbox: %w", ErrDamaged)
 	}
 	var err error
-	if k.opened, err = decodeState(states.Get(stateKey)); err != nil {
+	if k.opened, err = decodeState(states.Get([]byte(stateKey))); err != nil {
 		return err
 	}
 	found := tally{next: k.opened.tally.next, sealed: k.opened.tally.sealed}
@@ -269,7 +270,7 @@ func (k *kept) view(read func(*bbolt.Tx) error) error {
 // get returns the entry with a number.
 func (k *kept) get(number uint64) (e Entry, err error) {
 	err = k.view(func(tx *bbolt.Tx) error {
-		value := tx.Bucket(entryBucket).Get(key(number))
+		value := tx.Bucket([]byte(entryBucket)).Get(key(number))
 		if value == nil {
 			return fmt.Errorf("entry %d is missing: %w", number, ErrDamaged)
 		}
@@ -282,7 +283,7 @@ func (k *kept) get(number uint64) (e Entry, err error) {
 // from returns up to most entries in order, from a number on.
 func (k *kept) from(number uint64, most int) (entries []Entry, err error) {
 	err = k.view(func(tx *bbolt.Tx) error {
-		cursor := tx.Bucket(entryBucket).Cursor()
+		cursor := tx.Bucket([]byte(entryBucket)).Cursor()
 		name, value := cursor.Seek(key(number))
 		for ; name != nil && len(entries) < most; name, value = cursor.Next() {
 			e, err := decodeEntry(k.opened.ledger, binary.BigEndian.Uint64(name), value)
@@ -307,7 +308,7 @@ func (k *kept) write(after tally, put []Entry, forget []uint64) error {
 	state.tally = after
 	value := encodeState(state)
 	err := k.db.Update(func(tx *bbolt.Tx) error {
-		entries := tx.Bucket(entryBucket)
+		entries := tx.Bucket([]byte(entryBucket))
 		for _, e := range put {
 			if err := entries.Put(key(e.number), encodeEntry(e)); err != nil {
 				return err
@@ -318,7 +319,7 @@ func (k *kept) write(after tally, put []Entry, forget []uint64) error {
 				return err
 			}
 		}
-		return tx.Bucket(stateBucket).Put(stateKey, value)
+		return tx.Bucket([]byte(stateBucket)).Put([]byte(stateKey), value)
 	})
 	if err == nil {
 		return nil
@@ -327,13 +328,13 @@ func (k *kept) write(after tally, put []Entry, forget []uint64) error {
 		k.broken = fmt.Errorf("the disk failed while the outbox was written (%v); close it, open it again and look what it keeps: %w", err, ErrDamaged)
 		return k.broken
 	}
-	return fmt.Errorf("write to outbox: %w: %w", meaningOfWrite(err), err)
+	return fmt.Errorf("write to the outbox on this machine: %w: %w", meaningOfWrite(err), err)
 }
 
 // holds reports whether the state in the file is value, or cannot be read.
 func (k *kept) holds(value []byte) (same bool) {
 	err := k.view(func(tx *bbolt.Tx) error {
-		same = bytes.Equal(tx.Bucket(stateBucket).Get(stateKey), value)
+		same = bytes.Equal(tx.Bucket([]byte(stateBucket)).Get([]byte(stateKey)), value)
 		return nil
 	})
 	return same || err != nil

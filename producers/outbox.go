@@ -330,8 +330,9 @@ func (o *Outbox) isClosed() bool {
 
 // Append implements [Appender]: it keeps r and waits until a [Outbox.Run] has
 // the ledger's answer. When ctx is done, or the outbox closed, before that, the
-// error is [ledger.ErrUnknown]: r is kept here and will be sent. Otherwise it is
-// one of [Outbox.Keep] or the ledger's refusal.
+// error is [ErrKeptHere]. When the file turns out to be damaged in the meantime
+// it is [ErrDamaged] and [ledger.ErrUnknown]. Otherwise it is one of
+// [Outbox.Keep] or the ledger's refusal.
 func (o *Outbox) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
 	e, err := o.Keep(r)
 	if err != nil {
@@ -342,7 +343,11 @@ func (o *Outbox) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, e
 	}
 	for e.State == KeptHere {
 		if e, err = o.await(ctx, e.number); err != nil {
-			return ledger.Receipt{}, fmt.Errorf("event %s is kept here, to be sent again until there is an answer: %w: %w", r.Header.Get(ledger.HeaderID), ledger.ErrUnknown, err)
+			outcome := ErrKeptHere
+			if errors.Is(err, ErrDamaged) {
+				outcome = ledger.ErrUnknown
+			}
+			return ledger.Receipt{}, fmt.Errorf("event %s: %w: %w", r.Header.Get(ledger.HeaderID), outcome, err)
 		}
 	}
 	return e.Receipt, e.Refusal

@@ -33,8 +33,9 @@ func (p *parcel) final() bool { return p.err == nil || errors.Is(p.err, ledger.E
 // Pass offers the first entry of every batch that is kept here to log, once and
 // in order of keeping, and returns when all answers are on the disk. It says how
 // many entries are still kept here, and whether an answer was one for good:
-// until a pass moves nothing, another may move more. Its errors are
-// [ledger.ErrOtherLedger], the context's, and those of the disk as in
+// until a pass moves nothing, another may move more. It is for programs without
+// a goroutine to spare, and for simulations; all others have [Outbox.Run]. Its
+// errors are [ledger.ErrOtherLedger], the context's, and those of the disk as in
 // [Outbox.Keep]; that the ledger gave no answer is none.
 func (o *Outbox) Pass(ctx context.Context, log Appender) (remaining int, moved bool, err error) {
 	if err := o.isFor(log); err != nil {
@@ -261,7 +262,10 @@ func (d *delivery) take(p *parcel) error {
 		}
 	}
 	err := d.outbox.record(answers)
-	if errors.Is(err, ledger.ErrUnavailable) { // the own disk is full
+	switch {
+	case errors.Is(err, ledger.ErrClosed): // Run sees it too, and ends
+		return nil
+	case errors.Is(err, ledger.ErrUnavailable): // the own disk is full
 		d.backOff()
 		return nil
 	}

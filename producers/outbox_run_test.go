@@ -210,6 +210,38 @@ func TestRunThatIsStoppedLeavesTheRest(t *testing.T) {
 	})
 }
 
+// TestRunEndsWellWhenAnswersMeetTheClose closes the outbox while attempts answer.
+// Which of the two Run sees first is up to chance, hence the rounds.
+func TestRunEndsWellWhenAnswersMeetTheClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 50 {
+			o := openOutbox(t, outboxConfig(t.TempDir()))
+			for i := range 16 {
+				keep(t, o, claimOf(t, 1+i, "slip"))
+			}
+			l := &closing{line: line{Log: newLog(t)}, at: 8, close: func() { closeOutbox(t, o) }}
+			stop := running(t, o, l)
+			synctest.Wait() // for what becomes of it before anybody stops it
+			stop()
+		}
+	})
+}
+
+// closing closes something during an attempt.
+type closing struct {
+	line
+	at    int // which one
+	close func()
+}
+
+func (c *closing) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	receipt, err := c.line.Append(ctx, r)
+	if c.count() == c.at {
+		c.close()
+	}
+	return receipt, err
+}
+
 func TestAppendWaitsForTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, l := openOutbox(t, outboxConfig(t.TempDir())), &line{Log: newLog(t), down: ledger.ErrUnavailable}
@@ -217,7 +249,7 @@ func TestAppendWaitsForTheAnswer(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		r := claimOf(t, 1, "slip")
-		if _, err := o.Append(ctx, r); !errors.Is(err, ledger.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := o.Append(ctx, r); !errors.Is(err, ErrKeptHere) || !errors.Is(err, ledger.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("while the ledger is away: %v", err)
 		}
 		l.set(nil)
@@ -241,8 +273,8 @@ func TestAppendEndsWithTheOutbox(t *testing.T) {
 			time.Sleep(time.Hour)
 			closeOutbox(t, o)
 		}()
-		if _, err := o.Append(t.Context(), claimOf(t, 1, "slip")); !errors.Is(err, ledger.ErrUnknown) {
-			t.Errorf("error %v, want ErrUnknown: it will be sent after the next start", err)
+		if _, err := o.Append(t.Context(), claimOf(t, 1, "slip")); !errors.Is(err, ErrKeptHere) || !errors.Is(err, ledger.ErrUnknown) {
+			t.Errorf("error %v, want ErrKeptHere, which is an ErrUnknown: it will be sent after the next start", err)
 		}
 	})
 }
@@ -278,7 +310,7 @@ func TestReporterOverAnOutbox(t *testing.T) {
 			Document: ledger.Document{Kind: "file", Digest: [32]byte{1}}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := p.Report(ctx, report); !errors.Is(err, ledger.ErrUnknown) {
+		if _, err := p.Report(ctx, report); !errors.Is(err, ErrKeptHere) || !errors.Is(err, ledger.ErrUnknown) {
 			t.Errorf("while it is away: %v", err)
 		}
 		l.set(nil)

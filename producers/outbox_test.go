@@ -256,8 +256,8 @@ func update(t *testing.T, path string, change func(*bbolt.Tx) error) {
 
 func changeState(t *testing.T, path string, change func([]byte) []byte) {
 	update(t, path, func(tx *bbolt.Tx) error {
-		b := tx.Bucket(stateBucket)
-		return b.Put(stateKey, change(bytes.Clone(b.Get(stateKey))))
+		b, key := tx.Bucket([]byte(stateBucket)), []byte(stateKey)
+		return b.Put(key, change(bytes.Clone(b.Get(key))))
 	})
 }
 
@@ -268,12 +268,12 @@ func newer(state []byte) []byte {
 	return withSum(stateDomain, nil, content)
 }
 
-func removeBucket(t *testing.T, path string, name []byte) {
-	update(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket(name) })
+func removeBucket(t *testing.T, path, name string) {
+	update(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(name)) })
 }
 
 func removeEntry(t *testing.T, path string, number uint64) {
-	update(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(entryBucket).Delete(key(number)) })
+	update(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte(entryBucket)).Delete(key(number)) })
 }
 
 // A hostile log refuses some events, and answers with the errors of a script

@@ -77,6 +77,9 @@ func (p *Reporter) EventID(r Report) (ledger.ID, error) {
 // returns [ledger.ErrUnknown] or the context's error when nobody knows whether the
 // event was stored, [ledger.ErrUnavailable] when it certainly was not, and at once
 // every [ledger.ErrRefused], [ledger.ErrStorageFull] and [ledger.ErrClock].
+//
+// Over an [Outbox] there are three more: [ErrKeptHere] when ctx is done before
+// the ledger has answered, an [*OutboxFullError], and [ErrDamaged].
 func (p *Reporter) Report(ctx context.Context, r Report) (ledger.Receipt, error) {
 	record, err := p.Record(r)
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 //   - every record can be read, and could have been admitted;
 //   - the record time never decreases;
 //   - no event id is there twice, and no aggregate has too many events;
+//   - every later start of the ledger is counted up by one, from 2, and says
+//     behind which event it was;
 //   - the invariants of every batch's judgement ([ledger.Judgement.Check]).
 func CheckLedger(tb testing.TB, r interface {
 	ledger.Reader
@@ -26,7 +28,7 @@ func CheckLedger(tb testing.TB, r interface {
 	if err != nil {
 		tb.Fatalf("check ledger: ask for the head: %v", err)
 	}
-	c := checker{tb: tb, id: r.ID(), ids: make(map[string]ledger.Seq), aggregates: make(map[string]int)}
+	c := checker{tb: tb, id: r.ID(), ids: make(map[string]ledger.Seq), aggregates: make(map[string]int), incarnation: 1}
 	for record, err := range r.Read(tb.Context(), 1, head) {
 		if err != nil {
 			tb.Errorf("check ledger: after event %d: %v", c.seq, err)
@@ -45,14 +47,15 @@ func CheckLedger(tb testing.TB, r interface {
 }
 
 type checker struct {
-	tb         testing.TB
-	id         ledger.LedgerID
-	seq        ledger.Seq
-	last       time.Time
-	ids        map[string]ledger.Seq
-	aggregates map[string]int
-	state      ledger.State
-	rules      rule.History
+	tb          testing.TB
+	id          ledger.LedgerID
+	seq         ledger.Seq
+	last        time.Time
+	ids         map[string]ledger.Seq
+	aggregates  map[string]int
+	incarnation uint64
+	state       ledger.State
+	rules       rule.History
 }
 
 func (c *checker) check(r ledger.Record) {
@@ -70,6 +73,7 @@ func (c *checker) check(r ledger.Record) {
 		c.tb.Errorf("check ledger: event %d: %v", r.Seq, err)
 	}
 	c.state.ApplyDecoded(&e, nil)
+	c.start(&e)
 	sent := r
 	sent.Header = maps.Clone(r.Header)
 	delete(sent.Header, ledger.HeaderTime)
@@ -89,4 +93,17 @@ func (c *checker) check(r ledger.Record) {
 	if c.aggregates[key]++; c.aggregates[key] == ledger.MaxAggregate+1 {
 		c.tb.Errorf("check ledger: %s has more than %d events", key, ledger.MaxAggregate)
 	}
+}
+
+// start checks a start of the ledger.
+func (c *checker) start(e *ledger.Event) {
+	c.tb.Helper()
+	if e.Kind() != ledger.LedgerStarted {
+		return
+	}
+	b := e.Content
+	if b.Previous != c.incarnation || b.Incarnation != c.incarnation+1 || b.Head != c.seq-1 {
+		c.tb.Errorf("check ledger: event %d starts incarnation %d after %d behind event %d, and %d was the last", c.seq, b.Incarnation, b.Previous, b.Head, c.incarnation)
+	}
+	c.incarnation = b.Incarnation
 }

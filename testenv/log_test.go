@@ -3,6 +3,7 @@ package testenv_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -124,10 +125,20 @@ func TestCallersAreScolded(t *testing.T) {
 }
 
 func TestCheckLedgerFindsDamage(t *testing.T) {
+	start := func(l *testenv.Log, incarnation, previous uint64, head ledger.Seq) {
+		if _, err := l.Append(t.Context(), started(t, l.ID(), incarnation, previous, head)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, damage := range map[string]func(*testenv.Log){
-		"a lost record":      func(l *testenv.Log) { l.Lose(2) },
-		"a lost last record": func(l *testenv.Log) { l.Lose(3) },
-		"a changed body":     func(l *testenv.Log) { l.Corrupt(2, func(r *ledger.Record) { r.Body[10] ^= 1 }) },
+		"a lost record":                     func(l *testenv.Log) { l.Lose(2) },
+		"a lost last record":                func(l *testenv.Log) { l.Lose(4) },
+		"an incarnation left out":           func(l *testenv.Log) { start(l, 4, 3, 4) },
+		"an incarnation twice":              func(l *testenv.Log) { start(l, 2, 2, 4) },
+		"a start after an older one":        func(l *testenv.Log) { start(l, 3, 1, 4) },
+		"a start that found an older head":  func(l *testenv.Log) { start(l, 3, 2, 3) },
+		"a start that lost what was behind": func(l *testenv.Log) { start(l, 3, 2, 5) },
+		"a changed body":                    func(l *testenv.Log) { l.Corrupt(2, func(r *ledger.Record) { r.Body[10] ^= 1 }) },
 		"a changed header": func(l *testenv.Log) {
 			l.Corrupt(2, func(r *ledger.Record) { r.Header[ledger.HeaderSalt][0] = strings.Repeat("0", 32) })
 		},
@@ -150,6 +161,7 @@ func TestCheckLedgerFindsDamage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			start(log, 2, 1, 3)
 			testenv.CheckLedger(t, log)
 			damage(log)
 			r := &recorder{TB: t}
@@ -159,4 +171,15 @@ func TestCheckLedgerFindsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// started returns ledger.started.
+func started(t *testing.T, id ledger.LedgerID, incarnation, previous uint64, head ledger.Seq) ledger.Record {
+	t.Helper()
+	return testenv.Sign(t, id, ledger.Draft{
+		Author:      "operator:local",
+		Subject:     ledger.Subject{Municipality: ledger.National, Aggregate: ledger.StartAggregate(incarnation), Kind: ledger.LedgerStarted},
+		DocumentKey: fmt.Sprint(incarnation, previous, head),
+		Body:        ledger.Body{Incarnation: incarnation, Previous: previous, Head: head, Since: testenv.Start},
+	})
 }

@@ -10,6 +10,21 @@ import (
 	"todoke/ledger/stream"
 )
 
+// clusterFlags say how the servers that --nats names keep a ledger.
+type clusterFlags struct {
+	Replicas      int    `help:"With --nats: how many servers keep the ledger." default:"3"`
+	NatsSystem    string `help:"With --nats: the same servers with a user of the system account, to check that they sync what they acknowledge." env:"TODOKE_NATS_SYSTEM" placeholder:"URL"`
+	UncheckedSync bool   `help:"With --nats: go without that check; every command says so."`
+}
+
+// address returns where the servers are. That nobody checks them has to be said.
+func (c *clusterFlags) address(a *app) (stream.Address, error) {
+	if (c.NatsSystem == "") != c.UncheckedSync {
+		return stream.Address{}, usagef("--nats wants one of --nats-system, to check that the servers sync what they acknowledge, and --unchecked-sync")
+	}
+	return stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas}, nil
+}
+
 // Of the servers that printCluster configures.
 const (
 	natsPort    = 4222

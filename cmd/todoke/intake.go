@@ -117,7 +117,7 @@ func (c *intakeCommand) once(a *app, cfg intake.Config) (err error) {
 	if err := c.files(a, func(r io.Reader) (intakeRow, error) { return c.take(a, cfg.Dir, g, r) }); err != nil {
 		return err
 	}
-	if err := c.send(a, g, before); err != nil || !c.Answer {
+	if err := c.send(a, g, before); err != nil || !c.Answer || g.over() {
 		return err
 	}
 	if !a.JSON {
@@ -127,7 +127,7 @@ func (c *intakeCommand) once(a *app, cfg intake.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return g.Run(a.ctx, log, g.reporter)
+	return together(a.ctx, g.guard, func(ctx context.Context) error { return g.Run(ctx, log, g.reporter) })
 }
 
 // sayAnswer says on the screen what a gateway has answered.
@@ -139,9 +139,13 @@ func (a *app) sayAnswer(d delivery) {
 
 // send waits until the ledger has answered for everything that is kept, from
 // this run and from earlier ones, of which there were before. The error says how
-// much remains.
+// much remains, unless nothing is delivered any more.
 func (c *intakeCommand) send(a *app, g *gateway, before int) error {
-	if left := g.flush(a.ctx, c.Wait); left > 0 {
+	left := g.flush(a.ctx, c.Wait)
+	if g.over() {
+		return nil
+	}
+	if left > 0 {
 		why := g.line.why()
 		if why == nil {
 			why = ledger.ErrUnavailable
@@ -258,7 +262,7 @@ func (c *intakeCommand) take(a *app, dir string, g *gateway, r io.Reader) (intak
 // for any more. After one file for which it had no answer there is no wait for
 // the others.
 func (c *intakeCommand) await(a *app, g *gateway, e producers.Entry) (producers.Entry, error) {
-	ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
+	ctx, cancel := g.waiting(a.ctx, c.Wait)
 	defer cancel()
 	_, _ = g.outbox.Append(ctx, e.Record) // what became of it is in the outbox
 	after, there, err := g.outbox.Entry(e.ID)

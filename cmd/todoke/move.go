@@ -10,9 +10,7 @@ import (
 )
 
 type moveCommand struct {
-	Replicas      int    `help:"How many servers keep the ledger." default:"3"`
-	NatsSystem    string `help:"The same servers with a user of the system account, to check that they sync what they acknowledge." env:"TODOKE_NATS_SYSTEM" placeholder:"URL"`
-	UncheckedSync bool   `help:"Go without that check; every command says so."`
+	clusterFlags
 }
 
 // Run takes the folder's ledger to the cluster, or goes on with it.
@@ -20,15 +18,16 @@ func (c *moveCommand) Run(a *app) error {
 	if a.Nats == "" {
 		return usagef("name the servers with --nats, as in --nats nats://todoke:PASSWORD@a:4222,nats://b:4222,nats://c:4222")
 	}
-	if (c.NatsSystem == "") != c.UncheckedSync {
-		return usagef("move wants one of --nats-system, to check that the servers sync what they acknowledge, and --unchecked-sync")
+	at, err := c.address(a)
+	if err != nil {
+		return err
 	}
 	cfg, err := a.streamConfig(nil)
 	if err != nil {
 		return fmt.Errorf("move %s: %w", a.Data, err)
 	}
 	p := copyProgress{w: a.err, a: a, shown: isTerminal(a.err)}
-	done, err := stream.Move(a.ctx, cfg, stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas}, p.tell)
+	done, err := stream.Move(a.ctx, cfg, at, p.tell)
 	p.done()
 	switch {
 	case errors.Is(err, ledger.ErrLocked):

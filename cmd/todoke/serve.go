@@ -19,12 +19,10 @@ import (
 )
 
 type serveCommand struct {
-	Rules              string `help:"Rule pack of a new ledger: full, centre, ward-only, or a file." default:"full" placeholder:"PROFILE|FILE"`
-	Replicas           int    `help:"With --nats: how many servers keep the ledger." default:"3"`
-	NatsSystem         string `help:"With --nats: the same servers with a user of the system account, to check that they sync what they acknowledge." env:"TODOKE_NATS_SYSTEM" placeholder:"URL"`
-	UncheckedSync      bool   `help:"With --nats: go without that check; every command says so."`
-	AcceptClock        bool   `help:"Believe the clock of this machine, whatever it says."`
-	PrintClusterConfig bool   `help:"Print configuration files for the servers named by --nats, and end."`
+	Rules string `help:"Rule pack of a new ledger: full, centre, ward-only, or a file." default:"full" placeholder:"PROFILE|FILE"`
+	clusterFlags
+	AcceptClock        bool `help:"Believe the clock of this machine, whatever it says."`
+	PrintClusterConfig bool `help:"Print configuration files for the servers named by --nats, and end."`
 }
 
 // Run serves the ledger of a folder, or that of a cluster, until it is told to
@@ -42,34 +40,36 @@ func (c *serveCommand) Run(a *app) error {
 		return err
 	}
 	cfg.Listen, cfg.AcceptClock = true, c.AcceptClock
-	if a.Nats == "" {
-		log, err := stream.Open(a.ctx, cfg)
-		if err != nil {
-			return fmt.Errorf("open %s: %w", a.Data, err)
-		}
-		return c.serve(a, log)
+	if a.Nats != "" {
+		return c.serveCluster(a, cfg)
 	}
-	if (c.NatsSystem == "") != c.UncheckedSync {
-		return usagef("--nats wants one of --nats-system, to check that the servers sync what they acknowledge, and --unchecked-sync")
+	log, err := stream.Open(a.ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", a.Data, err)
+	}
+	return c.serve(a, log)
+}
+
+// serveCluster serves the ledger of a cluster. When another process takes it
+// over, this one waits for its turn again.
+func (c *serveCommand) serveCluster(a *app, cfg stream.Config) error {
+	at, err := c.address(a)
+	if err != nil {
+		return err
 	}
 	cfg.Logger = a.logger().Level(zerolog.InfoLevel)
-	at := stream.Address{URL: a.Nats, SystemURL: c.NatsSystem, Replicas: c.Replicas}
-	begun := time.Now()
 	for served := false; ; served = true {
-		log, err := stream.Join(a.ctx, cfg, at)
-		for ; (served || time.Since(begun) < joinPatience) && errors.Is(err, ledger.ErrUnavailable) && wait(a.ctx, joinAgain); log, err = stream.Join(a.ctx, cfg, at) {
-			cfg.Logger.Warn().Err(err).Msg("the cluster is out of reach; trying again")
-		}
-		if a.ctx.Err() != nil {
+		log, err := join(a, cfg, at, served)
+		if err != nil && a.ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("join the ledger of the cluster: %w", err)
 		}
-		// Another process has taken over: this one waits for its turn again.
-		if err := c.serve(a, log); !errors.Is(err, ledger.ErrFenced) {
+		if err = c.serve(a, log); !errors.Is(err, ledger.ErrFenced) {
 			return err
 		}
+		cfg.Logger.Warn().Err(err).Msg("another process has taken over; standing by")
 	}
 }
 
@@ -79,6 +79,23 @@ const (
 	joinPatience = time.Minute
 	joinAgain    = time.Second
 )
+
+// join joins the ledger of a cluster, and tries again while that is out of reach:
+// for as long as it takes when this process has served it before.
+func join(a *app, cfg stream.Config, at stream.Address, served bool) (*stream.Ledger, error) {
+	begun := time.Now()
+	for {
+		log, err := stream.Join(a.ctx, cfg, at)
+		patient := served || time.Since(begun) < joinPatience
+		if !errors.Is(err, ledger.ErrUnavailable) || !patient {
+			return log, err
+		}
+		cfg.Logger.Warn().Err(err).Msg("the cluster is out of reach; trying again")
+		if !wait(a.ctx, joinAgain) {
+			return nil, err
+		}
+	}
+}
 
 // serve runs the gate and the watchdog on an open ledger, and ends when one of
 // them does.
@@ -91,9 +108,8 @@ func (c *serveCommand) serve(a *app, log *stream.Ledger) error {
 	if err != nil {
 		return err
 	}
-	logger := a.logger()
 	dog, err := watchdog.New(watchdog.Config{Log: log, Party: ledger.Party(ledger.Watchdog), Key: key,
-		Now: time.Now, Rand: rand.Reader, Logger: logger})
+		Now: time.Now, Rand: rand.Reader, Logger: a.logger()})
 	if err != nil {
 		return err
 	}
@@ -104,16 +120,28 @@ func (c *serveCommand) serve(a *app, log *stream.Ledger) error {
 	} else if err != nil && !errors.Is(err, ledger.ErrStorageFull) {
 		return fmt.Errorf("serve %s: %w", a.Data, err)
 	}
-	said := logger.Info().Str("data", a.Data).Stringer("ledger", log.ID())
-	if c.UncheckedSync {
-		said = logger.Warn().Str("sync", "unchecked").Str("data", a.Data).Stringer("ledger", log.ID())
-	}
-	said.Str("url", log.Endpoint().Address()).Msg("ledger serves; end it with Ctrl-C")
+	c.announce(a, log)
 	return together(a.ctx,
 		func(ctx context.Context) error { return gate.Serve(ctx, log.Conn(), log) },
 		dog.Run,
 		log.Run,
 	)
+}
+
+// announce logs that the ledger serves, and where.
+func (c *serveCommand) announce(a *app, log *stream.Ledger) {
+	logger := a.logger()
+	said := logger.Info()
+	if c.UncheckedSync {
+		said = logger.Warn().Str("sync", "unchecked")
+	}
+	said.Str("data", a.Data).Stringer("ledger", log.ID())
+	if a.Nats == "" {
+		said.Str("url", log.Endpoint().Address())
+	} else {
+		said.Strs("servers", log.Conn().Servers())
+	}
+	said.Msg("ledger serves; end it with Ctrl-C")
 }
 
 // together runs services until ctx is done or the first of them ends, ends the

@@ -80,13 +80,13 @@ func (c *intakeCommand) watch(a *app, cfg intake.Config) (err error) {
 	}
 	defer taken.Close()
 	w := &watch{app: a, dir: c.Watch, logger: a.logger()}
-	now, err := w.introduce(cfg.Dir)
+	reached, err := w.introduce(cfg.Dir)
 	if err != nil || a.ctx.Err() != nil {
 		return err
 	}
-	if w.gateway, err = a.openGateway(taken, cfg.Dir, now, a.serving); err != nil {
-		if now != nil {
-			now.close()
+	if w.gateway, err = a.openGateway(taken, cfg.Dir, reached, a.serving); err != nil {
+		if reached != nil {
+			reached.close()
 		}
 		return err
 	}
@@ -138,19 +138,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// guard ends the gateway when nothing can be delivered any more.
-func (w *watch) guard(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-w.line.lost:
-		return err
-	case err := <-w.ended:
-		w.ended <- err
-		return err
 	}
 }
 

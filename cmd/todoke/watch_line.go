@@ -21,9 +21,9 @@ type line struct {
 	told func(delivery) // hears every answer
 	lost chan error     // has why this can never be the way to the ledger
 
-	mu   sync.Mutex
-	now  *source // nil while there is none
-	away error   // why not
+	mu      sync.Mutex
+	reached *source // nil while there is none
+	away    error   // why not
 }
 
 // A delivery is the ledger's answer for a record.
@@ -33,8 +33,8 @@ type delivery struct {
 	refusal error
 }
 
-func newLine(id ledger.LedgerID, now *source, open func() (*source, error)) *line {
-	return &line{id: id, now: now, open: open, said: func(error) {}, told: func(delivery) {}, lost: make(chan error, 1)}
+func newLine(id ledger.LedgerID, reached *source, open func() (*source, error)) *line {
+	return &line{id: id, reached: reached, open: open, said: func(error) {}, told: func(delivery) {}, lost: make(chan error, 1)}
 }
 
 // ID implements producers.Appender.
@@ -61,8 +61,8 @@ func (l *line) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, err
 func (l *line) reach() (*source, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now != nil {
-		return l.now, nil
+	if l.reached != nil {
+		return l.reached, nil
 	}
 	s, err := l.open()
 	if err == nil {
@@ -78,7 +78,7 @@ func (l *line) reach() (*source, error) {
 		l.note(err)
 		return nil, err
 	}
-	l.now = s
+	l.reached = s
 	l.note(nil)
 	return s, nil
 }
@@ -98,11 +98,11 @@ func fits(s *source, id ledger.LedgerID) error {
 func (l *line) drop(s *source, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now != s {
+	if l.reached != s {
 		return
 	}
 	s.close()
-	l.now = nil
+	l.reached = nil
 	l.note(why)
 }
 
@@ -124,9 +124,9 @@ func (l *line) why() error {
 func (l *line) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now != nil {
-		l.now.close()
-		l.now = nil
+	if l.reached != nil {
+		l.reached.close()
+		l.reached = nil
 	}
 }
 

@@ -58,9 +58,14 @@ func free(dir string) (bytes uint64, err error) {
 	return fs.Bavail * uint64(fs.Bsize), err
 }
 
-// begin refuses to open a store that holds an unfinished batch without the room to
-// finish it: the broker would try once, and forget the rest.
+// begin makes a store fit to be opened. It syncs what a broker wrote and may not
+// have lived to sync, since events that are found there will be acknowledged. It
+// refuses an unfinished batch without the room to finish it: the broker would try
+// once, and forget the rest.
 func (d *disk) begin() error {
+	if err := d.sync(); err != nil {
+		return err
+	}
 	staged := 0
 	folders, err := filepath.Glob(filepath.Join(d.dir, storeName, "*", "streams", Name, "batches", "*", "msgs", "*"))
 	if err != nil {
@@ -75,6 +80,32 @@ func (d *disk) begin() error {
 		return nil
 	}
 	return d.room(staged / 2)
+}
+
+// sync brings all blocks of the store to the disk, and their names.
+func (d *disk) sync() error {
+	names, err := filepath.Glob(filepath.Join(d.dir, storeName, "*", "streams", Name, "msgs", "*.blk"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := syncPath(name); err != nil {
+			return fmt.Errorf("sync the store: %w", err)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return syncPath(filepath.Dir(names[0]))
+}
+
+// syncPath brings a file or the names in a folder to the disk.
+func syncPath(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // heal looks whether the broker has stopped to write, and opens its store anew
@@ -96,6 +127,9 @@ func (d *disk) heal(bytes int) error {
 	}
 	if err := d.server.ShutdownJetStream(); err != nil {
 		return fmt.Errorf("open the store anew: %w", err)
+	}
+	if err := d.begin(); err != nil {
+		return err
 	}
 	if err := d.server.EnableJetStream(storage(d.dir)); err != nil {
 		return fmt.Errorf("open the store anew: %w", err)

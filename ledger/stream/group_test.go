@@ -21,10 +21,9 @@ import (
 // its answer.
 func (r *remote) gathered(callers []func() error) []error {
 	r.t.Helper()
-	r.proxy.hold(toClient)
 	errs := make([]error, len(callers)+1)
 	var all sync.WaitGroup
-	all.Go(func() { _, errs[len(callers)] = r.Append(r.t.Context(), r.claim("goes first")) })
+	r.occupy(&all, &errs[len(callers)])
 	for i, call := range callers {
 		all.Go(func() { errs[i] = call() })
 	}
@@ -34,6 +33,24 @@ func (r *remote) gathered(callers []func() error) []error {
 	r.proxy.pass(toClient)
 	all.Wait()
 	return errs
+}
+
+// occupy appends an event whose answer is held back, and returns once it is stored:
+// the committer waits for the answer, and everybody else for the committer.
+func (r *remote) occupy(all *sync.WaitGroup, err *error) {
+	r.t.Helper()
+	before, failed := r.ledger.Reader.Head(r.t.Context())
+	if failed != nil {
+		r.t.Fatal(failed)
+	}
+	r.proxy.hold(toClient)
+	all.Go(func() { _, *err = r.Append(r.t.Context(), r.claim("goes first")) })
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if head, _ := r.ledger.Reader.Head(r.t.Context()); head > before {
+			return
+		}
+	}
+	r.t.Fatal("the first event does not arrive")
 }
 
 func (r *remote) facts(n int) (callers []func() error) {
@@ -153,10 +170,9 @@ func TestCallerThatGoesBeforeItWasSent(t *testing.T) {
 		}
 		cancel()
 	}()
-	r.proxy.hold(toClient)
 	var all sync.WaitGroup
 	errs := make([]error, len(callers)+1)
-	all.Go(func() { _, errs[21] = r.Append(t.Context(), r.claim("goes first")) })
+	r.occupy(&all, &errs[21])
 	for i, call := range callers {
 		all.Go(func() { errs[i] = call() })
 	}

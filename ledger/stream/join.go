@@ -85,8 +85,12 @@ func (l *Ledger) join(ctx context.Context) (err error) {
 		l.alive = lease.seen
 	}
 	l.keep(lease)
-	if err := l.catchUp(ctx); err != nil {
-		return err
+	// The lease and the stream have leaders of their own: that of the stream may
+	// still be missing.
+	for err := l.catchUp(ctx); err != nil; err = l.catchUp(ctx) {
+		if !errors.Is(err, ledger.ErrUnavailable) || !wait(ctx, leaseRenew) {
+			return err
+		}
 	}
 	return l.begin(ctx)
 }

@@ -40,6 +40,12 @@ const (
 // not written and never will be.
 var errMoved = errors.New("other events stand there")
 
+// errBehind says that the stream ends before what is known to be in it. A new
+// leader may say so for a moment, and says it mostBehind times at most.
+var errBehind = errors.New("events are gone")
+
+const mostBehind = 60
+
 // write stores a group: as one atomic batch, or one by one when that is faster.
 // The events of one decision are one batch always.
 func (c *committer) write(group []*request) {
@@ -59,8 +65,12 @@ func (c *committer) write(group []*request) {
 // store stores the events of some requests, all or none, and answers their
 // callers.
 func (c *committer) store(unit []*request) {
-	if c.lost.Err() != nil {
+	switch {
+	case c.lost.Err() != nil:
 		c.tell(unit, context.Cause(c.lost))
+		return
+	case c.sick: // what went before in this group may still land here
+		c.tell(unit, ledger.ErrStorageFull)
 		return
 	}
 	fence, last := c.head()
@@ -93,7 +103,7 @@ func (c *committer) put(records []ledger.Record, fence ledger.Seq) error {
 	if err := c.disk.room(bytesOf(records)); err != nil {
 		return err
 	}
-	doubt := false
+	doubt, behind := false, 0
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := c.publish(records, fence)
 		if err == nil {
@@ -111,14 +121,24 @@ func (c *committer) put(records []ledger.Record, fence ledger.Seq) error {
 			return fmt.Errorf("%w: %v", ledger.ErrUnknown, sick)
 		}
 		landed, found := c.look(records, fence)
+		if errors.Is(found, errBehind) {
+			if behind++; c.disk != nil || behind > mostBehind {
+				found = fmt.Errorf("%w: %w", found, ledger.ErrGap)
+			}
+		}
 		switch {
 		case errors.Is(found, ledger.ErrGap):
 			c.lose(fmt.Errorf("%w: %w", ledger.ErrUnavailable, found))
 			return fmt.Errorf("%w: %w", ledger.ErrUnknown, found)
 		case errors.Is(found, errMoved):
 			return errMoved
-		case landed == len(records):
+		case landed == len(records) && (c.disk == nil || refused(err)):
 			return nil
+		case landed == len(records):
+			// They can be read, and may still not be on the disk: a broker shows
+			// the events of a batch whose sync is under way, or has failed. Once
+			// it has refused the next attempt, it is past that and knows.
+			landed = 0
 		}
 		// A disk that was full may have taken the first of a batch. Nobody else
 		// writes here: the others follow right behind.
@@ -181,8 +201,11 @@ func (c *committer) tell(unit []*request, err error) {
 // It is harmless, because the next one has the same fence.
 func (c *committer) look(records []ledger.Record, fence ledger.Seq) (landed int, err error) {
 	head, err := c.reader.Head(c.reader.life)
-	if err != nil || head <= fence {
+	if err != nil || head == fence {
 		return 0, err
+	}
+	if head < fence {
+		return 0, fmt.Errorf("the stream ends at %d, behind event %d: %w", head, fence, errBehind)
 	}
 	first, err := c.reader.get(c.reader.life, fence+1)
 	if err != nil {

@@ -11,13 +11,9 @@ import (
 	"todoke/producers"
 )
 
-const (
-	// DefaultInterval is how often a folder is looked at unless said otherwise.
-	DefaultInterval = 2 * time.Second
-	// longestPause bounds the wait before a file that could not be taken is
-	// tried again.
-	longestPause = time.Minute
-)
+// longestPause bounds the wait before a file that could not be taken is tried
+// again.
+const longestPause = time.Minute
 
 // A WatchConfig says which folder is watched and where its files go. Every
 // field is needed.

@@ -31,19 +31,19 @@ func clusterRows(p *program) []Row {
 		Run: scoped(func(tb testing.TB, seed uint64) { clusterFault(tb, p, seed) })}}
 }
 
-// A triad is three servers, two processes that can commit, and the gateways that
+// A triad is three servers, two processes that can commit, and the branches that
 // report to whichever does.
 type triad struct {
 	*house
 	servers  *cluster.Cluster
 	random   *mathrand.Rand
 	serving  []*fault.Process
-	gateways []*reporter
+	branches []*branch
 }
 
-// A reporter is a gateway in this process: it speaks in several batches and keeps
+// A branch is a gateway in this process: it speaks in several batches and keeps
 // what it says until it has the receipt.
-type reporter struct {
+type branch struct {
 	*triad
 	party  ledger.Party
 	outbox *producers.Outbox
@@ -52,11 +52,11 @@ type reporter struct {
 	end    context.CancelFunc
 }
 
-// How much the gateways say.
+// How much the branches say.
 const (
-	reporters = 3
-	lanes     = 4
-	ahead     = 64 // entries that wait for an answer
+	branches = 3
+	lanes    = 4
+	ahead    = 64 // entries that wait for an answer
 )
 
 // clusterFault is one trial: one fault of the servers, and for every second seed
@@ -69,8 +69,8 @@ func clusterFault(tb testing.TB, p *program, seed uint64) {
 	t.until("the first process serves", func() bool { return t.serves(0) || !running(t.serving[0]) })
 	t.serveAgain(1)
 	t.speak()
-	for _, g := range t.gateways {
-		defer g.hush()
+	for _, b := range t.branches {
+		defer b.hush()
 	}
 	t.settle("the load begins")
 	faults := []struct {
@@ -160,7 +160,7 @@ func (t *triad) shatter() func() {
 	return t.servers.Heal
 }
 
-// speak opens the gateways.
+// speak opens the branches.
 func (t *triad) speak() {
 	t.Helper()
 	r, err := t.visit()
@@ -168,24 +168,24 @@ func (t *triad) speak() {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	for n := range reporters {
-		g := &reporter{triad: t, party: ledger.Party(fmt.Sprintf("relay:%d", n))}
-		g.outbox, err = producers.OpenOutbox(producers.OutboxConfig{File: filepath.Join(t.TempDir(), "outbox"),
-			Party: g.party, Ledger: r.ID(), Now: time.Now, Rand: rand.Reader})
+	for n := range branches {
+		b := &branch{triad: t, party: ledger.Party(fmt.Sprintf("relay:%d", n))}
+		b.outbox, err = producers.OpenOutbox(producers.OutboxConfig{File: filepath.Join(t.TempDir(), "outbox"),
+			Party: b.party, Ledger: r.ID(), Now: time.Now, Rand: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.voice, err = producers.New(producers.Config{Log: g.outbox, Party: g.party, Key: testenv.Key(t, string(g.party)), Now: time.Now, Rand: rand.Reader})
+		b.voice, err = producers.New(producers.Config{Log: b.outbox, Party: b.party, Key: testenv.Key(t, string(b.party)), Now: time.Now, Rand: rand.Reader})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var ctx context.Context
-		ctx, g.end = context.WithCancel(t.Context())
-		g.all.Go(func() { g.deliver(ctx) })
+		ctx, b.end = context.WithCancel(t.Context())
+		b.all.Go(func() { b.deliver(ctx) })
 		for lane := range lanes {
-			g.all.Go(func() { g.talk(ctx, n*lanes+lane) })
+			b.all.Go(func() { b.talk(ctx, n*lanes+lane) })
 		}
-		t.gateways = append(t.gateways, g)
+		t.branches = append(t.branches, b)
 	}
 }
 
@@ -200,66 +200,66 @@ func (t *triad) visit() (r *stream.Reader, err error) {
 
 // deliver brings what is kept to whoever serves. The connection is for ever: it
 // finds other servers by itself.
-func (g *reporter) deliver(ctx context.Context) {
+func (b *branch) deliver(ctx context.Context) {
 	for ctx.Err() == nil {
-		client, err := producers.Dial(ctx, g.servers.URL())
+		client, err := producers.Dial(ctx, b.servers.URL())
 		if err != nil {
 			wait(ctx, 100*time.Millisecond)
 			continue
 		}
-		if err := g.outbox.Run(ctx, client); err != nil {
-			g.Errorf("deliver for %s: %v", g.party, err)
+		if err := b.outbox.Run(ctx, client); err != nil {
+			b.Errorf("deliver for %s: %v", b.party, err)
 		}
 		client.Close()
 	}
 }
 
 // talk says one thing after the other about a batch.
-func (g *reporter) talk(ctx context.Context, batch int) {
+func (b *branch) talk(ctx context.Context, batch int) {
 	for i := 0; ctx.Err() == nil; i++ {
-		for g.outbox.Counts().KeptHere > ahead && ctx.Err() == nil {
+		for b.outbox.Counts().KeptHere > ahead && ctx.Err() == nil {
 			wait(ctx, 5*time.Millisecond)
 		}
-		if _, err := g.keep(batch, fmt.Sprint(i)); err != nil {
-			g.Errorf("keep for %s: %v", g.party, err)
+		if _, err := b.keep(batch, fmt.Sprint(i)); err != nil {
+			b.Errorf("keep for %s: %v", b.party, err)
 			return
 		}
 		wait(ctx, 2*time.Millisecond)
 	}
 }
 
-func (g *reporter) keep(batch int, slip string) (producers.Entry, error) {
-	record, err := g.voice.Record(claim(batch, slip))
+func (b *branch) keep(batch int, slip string) (producers.Entry, error) {
+	record, err := b.voice.Record(claim(batch, slip))
 	if err != nil {
 		return producers.Entry{}, err
 	}
-	return g.outbox.Keep(record)
+	return b.outbox.Keep(record)
 }
 
-func (g *reporter) hush() {
-	g.end()
-	g.all.Wait()
-	ctx, cancel := context.WithCancel(g.Context())
+func (b *branch) hush() {
+	b.end()
+	b.all.Wait()
+	ctx, cancel := context.WithCancel(b.Context())
 	cancel() // what is not delivered by now stays
-	_, _ = g.outbox.Close(ctx)
+	_, _ = b.outbox.Close(ctx)
 }
 
-// settle waits until what every gateway says from now on has its receipt, and
+// settle waits until what every branch says from now on has its receipt, and
 // logs how long that took.
 func (t *triad) settle(when string) {
 	t.Helper()
 	began := time.Now()
-	said := make([]producers.Entry, len(t.gateways))
-	for n, g := range t.gateways {
+	said := make([]producers.Entry, len(t.branches))
+	for n, b := range t.branches {
 		var err error
-		if said[n], err = g.keep(1000+n, fmt.Sprint(when, " ", t.random.Uint64())); err != nil {
+		if said[n], err = b.keep(1000+n, fmt.Sprint(when, " ", t.random.Uint64())); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for n, g := range t.gateways {
-		t.until(string(g.party)+" has a receipt "+when, func() bool {
+	for n, b := range t.branches {
+		t.until(string(b.party)+" has a receipt "+when, func() bool {
 			t.watch()
-			e, _, err := g.outbox.Entry(said[n].ID)
+			e, _, err := b.outbox.Entry(said[n].ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -285,17 +285,17 @@ func (t *triad) finish() {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for _, g := range t.gateways {
-		g.end()
-		g.all.Wait()
+	for _, b := range t.branches {
+		b.end()
+		b.all.Wait()
 		ctx, stop := context.WithCancel(ctx)
-		g.all.Go(func() { g.deliver(ctx) })
-		if remaining, err := g.outbox.Flush(ctx); err != nil {
-			t.Errorf("%d entries of %s stay: %v", remaining, g.party, err)
+		b.all.Go(func() { b.deliver(ctx) })
+		if remaining, err := b.outbox.Flush(ctx); err != nil {
+			t.Errorf("%d entries of %s stay: %v", remaining, b.party, err)
 		}
 		stop()
-		g.all.Wait()
-		(&desk{house: t.house, gateway: gateway{Party: g.party}}).compare(g.outbox)
+		b.all.Wait()
+		(&desk{house: t.house, gateway: gateway{Party: b.party}}).compare(b.outbox)
 	}
 	r, err := t.visit()
 	if err != nil {
@@ -303,34 +303,7 @@ func (t *triad) finish() {
 	}
 	defer r.Close()
 	testenv.CheckLedger(t, r)
-	t.compare(r)
-}
-
-// compare holds every receipt against what the ledger holds.
-func (t *triad) compare(r *stream.Reader) {
-	t.Helper()
-	head, err := r.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := history{at: make(map[ledger.ID]ledger.Seq)}
-	for record, err := range r.Read(t.Context(), 1, head) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := ledger.Decode(record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found.at[e.ID()] = record.Seq
-		if k := e.Kind(); k == ledger.LedgerOpened || k == ledger.LedgerStarted {
-			found.starts = append(found.starts, record.Seq)
-		}
-	}
-	for _, r := range t.receipts {
-		if at, n := found.at[r.ID], found.incarnation(r.Seq); at != r.Seq || n != r.Incarnation {
-			t.Errorf("event %s has a receipt for (%d, %d) and is at (%d, %d)", r.ID, r.Incarnation, r.Seq, n, at)
-		}
-	}
+	found := t.read(r)
+	t.checkReceipts(found)
 	t.Logf("%d receipts of %d incarnations", t.count(), len(found.starts))
 }

@@ -77,7 +77,8 @@ func scripts() []script {
 	}
 }
 
-// points returns all points, those of different scripts by turns.
+// points returns all points, those of different scripts by turns as long as
+// each script has some.
 func points() (all []point) {
 	var lanes [][]point
 	longest := 0
@@ -110,8 +111,9 @@ func crashRows(p *program) []Row {
 		Oracle: "the next run goes on; every receipt is true; nothing is there twice or half",
 		Unit:   "crash points", Commit: 60, Full: len(all) * len(crashes) * 2,
 		Run: scoped(func(tb testing.TB, seed uint64) {
-			n := uint64(len(all))
-			crashing(tb, p, all[seed%n], crashes[seed/n%uint64(len(crashes))])
+			n, lanes := uint64(len(all)), uint64(len(scripts()))
+			round, place := seed/n, seed%n
+			crashing(tb, p, all[place], crashes[(round+place/lanes)%uint64(len(crashes))])
 		}),
 	}}
 }

@@ -90,13 +90,3 @@ func (h *house) raised() int {
 	wait(h.Context(), 50*time.Millisecond)
 	return len(h.ask("--json", "replay", "--kind", ledger.AlertRaised.String()))
 }
-
-// alerted reports whether an alert was raised for the batch.
-func (f *history) alerted(batch string) bool {
-	for _, e := range f.raised {
-		if e.Subject.Aggregate == batch {
-			return true
-		}
-	}
-	return false
-}

@@ -30,8 +30,8 @@ func processRows(p *program) []Row {
 	return slices.Concat(killRows(p), crashRows(p), failingDiskRows(p), fullDiskRows(p), pauseRows(p))
 }
 
-// patience bounds every wait for something that will come. It is longer than
-// the 15 s for which a producer waits for one answer.
+// patience bounds every wait for something that will come. It is many times the
+// 6 s for which a producer waits for one answer.
 const patience = time.Minute
 
 // A program is the todoke binary. It is built when the first trial needs it.
@@ -246,116 +246,6 @@ func (h *house) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.receipts)
-}
-
-// A history is what a ledger holds.
-type history struct {
-	at      map[ledger.ID]ledger.Seq
-	starts  []ledger.Seq // incarnation n began at starts[n-1]
-	raised  []ledger.Event
-	acked   map[string]ledger.Seq // the first upload.received, by batch
-	batches map[string]int        // events by batch
-}
-
-// open opens the ledger in this process, to be read. Nobody serves it.
-func (h *house) open() *stream.Ledger {
-	h.Helper()
-	l, err := stream.Open(h.Context(), stream.Config{Dir: h.data, Now: time.Now, Rand: rand.Reader,
-		Party: "operator:local", Key: testenv.Key(h, "operator:local")})
-	if err != nil {
-		h.Fatalf("open what is left: %v", err)
-	}
-	return l
-}
-
-// check opens the ledger, which nobody serves, and looks that it is sound, that
-// every receipt is true, and that every start that appended is counted. It
-// returns what is there.
-func (h *house) check() history {
-	h.Helper()
-	l := h.open()
-	defer l.Close()
-	testenv.CheckLedger(h, l)
-	found := h.read(l)
-	for _, r := range h.receipts {
-		if at := found.at[r.ID]; at != r.Seq {
-			h.Errorf("event %s has a receipt for %d and is at %d", r.ID, r.Seq, at)
-		}
-		if n := found.incarnation(r.Seq); n != r.Incarnation {
-			h.Errorf("event %s at %d has a receipt of incarnation %d and belongs to %d", r.ID, r.Seq, r.Incarnation, n)
-		}
-	}
-	return found
-}
-
-// read reads all that is there, and checks that the incarnations count up by one.
-func (h *house) read(l *stream.Ledger) history {
-	h.Helper()
-	head, err := l.Head(h.Context())
-	if err != nil {
-		h.Fatal(err)
-	}
-	found := history{at: make(map[ledger.ID]ledger.Seq), acked: make(map[string]ledger.Seq), batches: make(map[string]int)}
-	for r, err := range l.Read(h.Context(), 1, head) {
-		if err != nil {
-			h.Fatal(err)
-		}
-		e, err := ledger.Decode(r)
-		if err != nil {
-			h.Fatal(err)
-		}
-		found.at[e.ID()] = r.Seq
-		found.batches[e.Subject.Aggregate]++
-		switch e.Kind() {
-		case ledger.LedgerOpened:
-			found.starts = append(found.starts, r.Seq)
-		case ledger.LedgerStarted:
-			if b, last := e.Content, uint64(len(found.starts)); b.Previous != last || b.Incarnation != last+1 || b.Head != r.Seq-1 {
-				h.Errorf("event %d starts incarnation %d after %d behind %d, want %d after %d", r.Seq, b.Incarnation, b.Previous, b.Head, last+1, last)
-			}
-			found.starts = append(found.starts, r.Seq)
-		case ledger.AlertRaised:
-			e.Record = r
-			found.raised = append(found.raised, e)
-		case ledger.UploadReceived:
-			if found.acked[e.Subject.Aggregate] == 0 {
-				found.acked[e.Subject.Aggregate] = r.Seq
-			}
-		}
-	}
-	return found
-}
-
-// checkAlerts looks that no alert is there twice, or was raised before its time,
-// or after the word that it misses.
-func (h *house) checkAlerts(found history) {
-	h.Helper()
-	type missed struct {
-		batch, hop string
-		side       ledger.Side
-	}
-	times := make(map[missed]int)
-	for _, e := range found.raised {
-		b, batch := e.Content, e.Subject.Aggregate
-		if times[missed{batch, b.Hop, b.Side}]++; times[missed{batch, b.Hop, b.Side}] > 1 {
-			h.Errorf("event %d raises the alert of %s, %s, a second time", e.Record.Seq, batch, b.Hop)
-		}
-		if e.Time.Before(b.Due) {
-			h.Errorf("event %d, recorded at %s, raises an alert that is due at %s", e.Record.Seq, e.Time, b.Due)
-		}
-		if at := found.acked[batch]; at != 0 && at < e.Record.Seq {
-			h.Errorf("event %d misses the word that stands at %d", e.Record.Seq, at)
-		}
-	}
-}
-
-// incarnation returns which start the event at seq belongs to.
-func (f *history) incarnation(seq ledger.Seq) uint64 {
-	n, exact := slices.BinarySearch(f.starts, seq)
-	if exact {
-		n++
-	}
-	return uint64(n)
 }
 
 // attend connects to whoever serves the ledger in a folder, again and again until

@@ -45,10 +45,11 @@ func TestCommitColumn(t *testing.T) {
 
 // TestSeed runs one trial of one row.
 func TestSeed(t *testing.T) {
-	for _, r := range Rows() {
-		if r.Number == *row {
-			r.Run(t, *seed)
-		}
+	if *row == 0 {
+		t.Skip("needs -row")
+	}
+	for _, r := range chosen(t) {
+		r.Run(t, *seed)
 	}
 }
 
@@ -63,7 +64,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, commit := chosen(Rows()), head(t)
+	rows, commit := chosen(t), head(t)
 	for end := time.Now().Add(time.Duration(*minutes * float64(time.Minute))); time.Now().Before(end); {
 		r := progress.next(rows)
 		seed := progress.of(r).Next
@@ -72,18 +73,22 @@ func TestSoak(t *testing.T) {
 		if err := progress.Save(file); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := WriteTable(filepath.Join(top, "docs", "reliability.md"), progress.Table(Rows())); err != nil {
-		t.Fatal(err)
+		if err := WriteTable(filepath.Join(top, "docs", "reliability.md"), progress.Table(Rows())); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
-// chosen returns the rows that -row leaves.
-func chosen(rows []Row) (some []Row) {
-	for _, r := range rows {
+// chosen returns the rows that -row leaves. There is at least one.
+func chosen(t *testing.T) (some []Row) {
+	t.Helper()
+	for _, r := range Rows() {
 		if *row == 0 || r.Number == *row {
 			some = append(some, r)
 		}
+	}
+	if len(some) == 0 {
+		t.Fatalf("there is no row %d", *row)
 	}
 	return some
 }
