@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,8 +51,9 @@ const (
 // connects again by itself for as long as it is open. It is safe for use by
 // several goroutines.
 type Client struct {
-	conn *nats.Conn
-	id   ledger.LedgerID
+	conn  *nats.Conn
+	id    ledger.LedgerID
+	later atomic.Bool // the gate was not asked yet which ledger it serves
 
 	mu      sync.Mutex
 	waiting map[*request]struct{}
@@ -67,21 +69,60 @@ type request struct {
 // [ledger.ErrUnavailable] when no broker is there, or no gate answers within 15
 // seconds.
 func Dial(ctx context.Context, url string) (*Client, error) {
+	c, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if c.id, err = c.whoami(ctx); err != nil {
+		c.conn.Close()
+		return nil, fmt.Errorf("ask gate for its ledger: %w: %w", ledger.ErrUnavailable, err)
+	}
+	return c, nil
+}
+
+// DialLater is Dial for a program that starts while its ledger may be away, and
+// knows which ledger it is: an outbox does. It returns at once and connects when
+// it can. Until then Append returns [ledger.ErrUnavailable], and
+// [ledger.ErrOtherLedger] when another ledger is found there.
+func DialLater(url string, id ledger.LedgerID) (*Client, error) {
+	c, err := connect(url, nats.RetryOnFailedConnect(true))
+	if err != nil {
+		return nil, err
+	}
+	c.id = id
+	c.later.Store(true)
+	return c, nil
+}
+
+// connect opens the connection, which connects again for as long as it is open.
+func connect(url string, more ...nats.Option) (*Client, error) {
 	c := &Client{waiting: make(map[*request]struct{})}
-	conn, err := nats.Connect(url, nats.Name("todoke producer"), nats.MaxReconnects(-1),
+	conn, err := nats.Connect(url, append(more, nats.Name("todoke producer"), nats.MaxReconnects(-1),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is refused now
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.denied(err) }),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.lost() }))
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.lost() }))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to gate: %w: %w", ledger.ErrUnavailable, err)
 	}
 	c.conn = conn
-	if c.id, err = c.whoami(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("ask gate for its ledger: %w: %w", ledger.ErrUnavailable, err)
-	}
 	return c, nil
+}
+
+// recognise asks, once, whether the gate serves the ledger that it should.
+func (c *Client) recognise(ctx context.Context) error {
+	if !c.later.Load() {
+		return nil
+	}
+	id, err := c.whoami(ctx)
+	if err != nil {
+		return fmt.Errorf("ask gate for its ledger: %w: %w", ledger.ErrUnavailable, err)
+	}
+	if id != c.id {
+		return fmt.Errorf("the gate serves ledger %s, not %s: %w", id, c.id, ledger.ErrOtherLedger)
+	}
+	c.later.Store(false)
+	return nil
 }
 
 // whoami asks until somebody answers.
@@ -118,6 +159,9 @@ func (c *Client) Close() error {
 func (c *Client) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
 	if c.conn.IsClosed() {
 		return ledger.Receipt{}, ledger.ErrClosed
+	}
+	if err := c.recognise(ctx); err != nil {
+		return ledger.Receipt{}, err
 	}
 	party, err := ledger.ParseParty(r.Header.Get(ledger.HeaderParty))
 	if err != nil {

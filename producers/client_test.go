@@ -211,6 +211,42 @@ func TestClientThatIsClosedWhileItWaits(t *testing.T) {
 	}
 }
 
+// TestClientThatComesBeforeItsLedger starts while nobody is there.
+func TestClientThatComesBeforeItsLedger(t *testing.T) {
+	h := newHouse(t)
+	url := h.url()
+	h.leave()
+	c, err := DialLater(url, h.log.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	stranger, err := DialLater(url, ledger.LedgerID{0xff})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Append(short, h.claim("slip")); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("while nobody is there: error is %v, want ErrUnavailable", err)
+	}
+	h.enter()
+	for _, err = c.Append(t.Context(), h.claim("slip")); errors.Is(err, ledger.ErrUnavailable); {
+		_, err = c.Append(t.Context(), h.claim("slip"))
+	}
+	if err != nil {
+		t.Errorf("when it has come: %v", err)
+	}
+	for _, err = stranger.Append(t.Context(), h.claim("slip")); errors.Is(err, ledger.ErrUnavailable); {
+		_, err = stranger.Append(t.Context(), h.claim("slip"))
+	}
+	if !errors.Is(err, ledger.ErrOtherLedger) {
+		t.Errorf("at another ledger: error is %v, want ErrOtherLedger", err)
+	}
+	testenv.CheckLedger(t, h.log)
+}
+
 func TestContextEndsAnAppendWithAnUnknownOutcome(t *testing.T) {
 	h := newHouse(t)
 	c := h.dial()

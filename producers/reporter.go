@@ -138,9 +138,10 @@ func (p *Reporter) deliver(ctx context.Context, record ledger.Record) (ledger.Re
 }
 
 // worthwhile reports whether the same record may find an answer by itself. For room on
-// the ledger's disk, and for its clock, somebody has to do something first.
+// the ledger's disk, and for its clock, somebody has to do something first; what an
+// outbox keeps it sends itself.
 func worthwhile(err error) bool {
-	if errors.Is(err, ledger.ErrStorageFull) || errors.Is(err, ledger.ErrClock) {
+	if errors.Is(err, ledger.ErrStorageFull) || errors.Is(err, ledger.ErrClock) || errors.Is(err, ErrKeptHere) {
 		return false
 	}
 	return errors.Is(err, ledger.ErrUnknown) || errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrFenced)

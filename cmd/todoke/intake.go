@@ -97,7 +97,11 @@ func (c *intakeCommand) once(a *app, cfg intake.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	open := func() (*source, error) { return a.open(rule.Default()) }
+	pack := rule.Default()
+	if known {
+		pack = nil // what was reached before and is not there now is lost, and not made anew
+	}
+	open := func() (*source, error) { return a.open(pack) }
 	log, away := open()
 	if away != nil && (!known || a.ctx.Err() != nil) {
 		return fmt.Errorf("for which ledger is not known before it was reached once, so no file was taken: %w", away)

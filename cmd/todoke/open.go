@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -131,12 +133,56 @@ func (a *app) visit() (*source, error) {
 	if h, err := r.Holder(a.ctx); err == nil && h.Unchecked {
 		fmt.Fprintln(a.err, a.say("todoke: 注意: サーバーの同期は未確認（--unchecked-sync）", "todoke: note: nobody checks that the servers sync what they acknowledge (--unchecked-sync)"))
 	}
-	c, err := producers.Dial(a.ctx, a.Nats)
+	g := &distantGate{url: a.Nats, id: r.ID()}
+	return &source{r, g, r.Story(), func() { g.close(); r.Close() }}, nil
+}
+
+// A distantGate is the gate of a cluster, asked for when something is appended
+// first: to read, nobody has to serve.
+type distantGate struct {
+	url string
+	id  ledger.LedgerID
+
+	mu     sync.Mutex
+	client *producers.Client
+}
+
+// ID implements producers.Appender.
+func (g *distantGate) ID() ledger.LedgerID { return g.id }
+
+// Append implements producers.Appender.
+func (g *distantGate) Append(ctx context.Context, r ledger.Record) (ledger.Receipt, error) {
+	client, err := g.reach(ctx)
 	if err != nil {
-		r.Close()
-		return nil, err
+		return ledger.Receipt{}, err
 	}
-	return &source{r, c, r.Story(), func() { c.Close(); r.Close() }}, nil
+	return client.Append(ctx, r)
+}
+
+func (g *distantGate) reach(ctx context.Context) (*producers.Client, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.client != nil {
+		return g.client, nil
+	}
+	c, err := producers.Dial(ctx, g.url)
+	if err != nil {
+		return nil, fmt.Errorf("no todoke serve answers on this cluster: %w", err)
+	}
+	if c.ID() != g.id {
+		c.Close()
+		return nil, fmt.Errorf("the gate serves ledger %s, the stream is of %s: %w", c.ID(), g.id, ledger.ErrOtherLedger)
+	}
+	g.client = c
+	return c, nil
+}
+
+func (g *distantGate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.client != nil {
+		g.client.Close()
+	}
 }
 
 func (a *app) attach(endpoint stream.Endpoint) (*source, error) {

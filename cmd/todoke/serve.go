@@ -113,12 +113,8 @@ func (c *serveCommand) serve(a *app, log *stream.Ledger) error {
 	if err != nil {
 		return err
 	}
-	// Written before anybody is served: what follows it is of this incarnation. A
-	// disk that is full keeps nobody from reading.
-	if err := log.Start(a.ctx); a.ctx.Err() != nil {
-		return nil
-	} else if err != nil && !errors.Is(err, ledger.ErrStorageFull) {
-		return fmt.Errorf("serve %s: %w", a.Data, err)
+	if err := start(a, log); err != nil || a.ctx.Err() != nil {
+		return err
 	}
 	c.announce(a, log)
 	return together(a.ctx,
@@ -126,6 +122,21 @@ func (c *serveCommand) serve(a *app, log *stream.Ledger) error {
 		dog.Run,
 		log.Run,
 	)
+}
+
+// start writes the start before anybody is served: what follows it is of this
+// incarnation. A disk that is full keeps nobody from reading, and a cluster may have
+// to elect a leader first.
+func start(a *app, log *stream.Ledger) error {
+	for {
+		err := log.Start(a.ctx)
+		switch {
+		case err == nil, a.ctx.Err() != nil, errors.Is(err, ledger.ErrStorageFull):
+			return nil
+		case a.Nats == "" || !errors.Is(err, ledger.ErrUnavailable) || !wait(a.ctx, joinAgain):
+			return fmt.Errorf("serve %s: %w", a.Data, err)
+		}
+	}
 }
 
 // announce logs that the ledger serves, and where.

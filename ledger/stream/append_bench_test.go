@@ -33,13 +33,19 @@ type bench struct {
 
 func newBench(b *testing.B) *bench {
 	b.Helper()
-	l, err := Open(b.Context(), Config{Dir: b.TempDir(), Now: time.Now, Rand: rand.Reader,
-		Party: "operator:local", Key: testenv.Key(b, "operator:local"), Opening: Opening{Pack: rule.Default().Text()}})
+	return &bench{B: b, ledger: newLedger(b), key: sim.NewVoice(b, "municipality:131229")}
+}
+
+// newLedger opens a ledger that the test closes.
+func newLedger(tb testing.TB) *Ledger {
+	tb.Helper()
+	l, err := Open(tb.Context(), Config{Dir: tb.TempDir(), Now: time.Now, Rand: rand.Reader,
+		Party: "operator:local", Key: testenv.Key(tb, "operator:local"), Opening: Opening{Pack: rule.Default().Text()}})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { l.Close() })
-	return &bench{B: b, ledger: l, key: sim.NewVoice(b, "municipality:131229")}
+	tb.Cleanup(func() { l.Close() })
+	return l
 }
 
 // claims returns n claims, each of another batch than the 4,000 before it.

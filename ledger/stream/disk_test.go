@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"todoke/ledger"
 	"todoke/ledger/rule"
 	"todoke/testenv"
@@ -167,6 +169,56 @@ func TestUnfinishedBatchWantsRoom(t *testing.T) {
 	d.disk.Free()
 	d.open()
 	testenv.CheckLedger(t, d.ledger)
+}
+
+// TestStreamThatWentBackIsDamage deletes the stream and makes it again, between two
+// looks at its configuration.
+func TestStreamThatWentBackIsDamage(t *testing.T) {
+	l := newLedger(t)
+	for i := range 5 {
+		if _, err := l.Append(t.Context(), testenv.Claim(t, l.ID(), batch, fmt.Sprint("stored ", i), ledger.AllItems(9))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	js, err := jetstream.New(l.inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), l.required(l.id)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{ledger.ErrUnknown, ledger.ErrGap} {
+		if _, err := l.Append(t.Context(), testenv.Claim(t, l.ID(), batch, "after", ledger.AllItems(9))); !errors.Is(err, want) {
+			t.Errorf("append: error is %v, want %v", err, want)
+		}
+	}
+	if err := l.Run(t.Context()); !errors.Is(err, ledger.ErrGap) {
+		t.Errorf("run: error is %v, want ErrGap", err)
+	}
+}
+
+// TestNothingIsSentBehindADiskInDoubt: the rest of a group waits until it is known
+// what became of the first.
+func TestNothingIsSentBehindADiskInDoubt(t *testing.T) {
+	l := newLedger(t)
+	e, err := ledger.Admit(l.ID(), testenv.Claim(t, l.ID(), batch, "slip", ledger.AllItems(9)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := l.committer
+	before, _ := c.head()
+	waits := &request{events: []ledger.Event{e}, answer: make(chan answer, 1)}
+	c.sick = true
+	c.store([]*request{waits})
+	if err := (<-waits.answer).err; !errors.Is(err, ledger.ErrStorageFull) {
+		t.Errorf("error is %v, want ErrStorageFull", err)
+	}
+	if head, err := l.Reader.Head(t.Context()); err != nil || head != before {
+		t.Errorf("head is %d, %v; it was %d", head, err, before)
+	}
 }
 
 // TestDiskErrorsAreToldApart feeds the broker's log an error of the disk

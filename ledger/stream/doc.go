@@ -14,6 +14,8 @@
 //	            away by the next start, since nobody has a receipt from it
 //	endpoint    how other processes of this machine reach a server; with a secret,
 //	            readable by its owner only, there while the server listens
+//	address     port and secret of a server on this folder, the same for the next one,
+//	            so that who was connected finds it again; readable by its owner only
 //	jetstream/  the embedded broker's store; nobody else opens it
 //	moved       where [Move] has taken the ledger; it is no longer here
 //	keys/       keys made on this machine (producers.LocalKey)
@@ -220,8 +222,9 @@
 // difference beyond the noise, since the broker, the connection and the header map
 // take four fifths of the time.
 //
-// 2026-11-22: An attached reader does not reconnect. A server that starts again has
-// another port and another secret, so that the endpoint is dead for ever.
+// 2026-11-22: An attached reader does not reconnect: a command that reads is short.
+// A producer does, and finds the next server at the same address with the same
+// secret, unless another program has taken the port.
 //
 // 2026-11-22: A move ends the ledger in the folder before it completes the copy on
 // the cluster. The other order has a moment in which both take events, and a crash in

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -122,7 +123,9 @@ func (l *Ledger) stand(ctx context.Context, lease *lease) error {
 		}
 		if err == nil && holder != "" && holder != said {
 			said = holder
-			l.cfg.Logger.Info().Str("committer", holder).Msg("standby: another process commits to this ledger")
+			var h Holder
+			_ = json.Unmarshal([]byte(holder), &h) // of another version it may be without
+			l.cfg.Logger.Info().Str("host", h.Host).Int("pid", h.PID).Msg("standby: another process commits to this ledger")
 		}
 		select {
 		case <-ctx.Done():
@@ -167,7 +170,9 @@ func (l *Ledger) checkPeers(ctx context.Context, r *Reader) error {
 	}
 	var hosts []string
 	if c := info.Cluster; c != nil {
-		hosts = append(hosts, c.Leader)
+		if c.Leader != "" { // none for a moment, while they elect one
+			hosts = append(hosts, c.Leader)
+		}
 		for _, replica := range c.Replicas {
 			hosts = append(hosts, replica.Name)
 		}
@@ -175,6 +180,9 @@ func (l *Ledger) checkPeers(ctx context.Context, r *Reader) error {
 	peers, err := Peers(ctx, l.at.SystemURL)
 	if err != nil {
 		return err
+	}
+	if len(hosts) == 0 {
+		return nil
 	}
 	found := CheckPeers(peers, hosts)
 	if errors.Is(found, ledger.ErrDrift) {

@@ -29,6 +29,7 @@ const (
 	lockName     = "lock"
 	nameName     = "ledger"
 	endpointName = "endpoint"
+	addressName  = "address"
 	makingName   = "making"
 	storeName    = "jetstream"
 )
@@ -81,12 +82,15 @@ func takeLock(f *os.File) (alive time.Time, err error) {
 // startTimeout bounds the wait for a broker that has opened its store.
 const startTimeout = 10 * time.Second
 
+// loopback is the only interface on which an embedded broker listens.
+const loopback = "127.0.0.1"
+
 // startServer starts the embedded broker on a folder, with every acknowledged
-// message on the disk. Without listen it has no port at all. Opening the store
+// message on the disk. Port 0 is none at all. Opening the store
 // reads all of it after a crash, at the speed of the disk.
-func startServer(dir, token string, listen bool, said *brokerLog) (*server.Server, error) {
+func startServer(dir, token string, port int, said *brokerLog) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
-		ServerName: "todoke", Host: "127.0.0.1", Port: server.RANDOM_PORT, DontListen: !listen,
+		ServerName: "todoke", Host: loopback, Port: port, DontListen: port == 0,
 		JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: boundless,
 		Authorization: token, NoSigs: true, MaxPayload: 2 * ledger.MaxBody,
 	})
@@ -179,11 +183,17 @@ func (e Endpoint) Address() string {
 }
 
 // ReadEndpoint returns the endpoint of the server that runs on a folder. The
-// error is an [ledger.ErrUnavailable] when none does; a file that a killed
-// server left behind counts as none.
+// error is an [ledger.ErrUnavailable] when none does, and an [ledger.ErrMoved] when
+// none ever will again; a file that a killed server left behind counts as none.
 func ReadEndpoint(dir string) (Endpoint, error) {
 	var e Endpoint
+	if err := notMoved(dir); err != nil {
+		return e, err
+	}
 	text, err := os.ReadFile(filepath.Join(dir, endpointName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, fmt.Errorf("no server runs on %s: %w", dir, ledger.ErrUnavailable)
+	}
 	if err != nil {
 		return e, fmt.Errorf("read endpoint: %w: %w", ledger.ErrUnavailable, err)
 	}
@@ -269,7 +279,10 @@ func writeWhole(dir, name string, line []byte) error {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	_, err = f.Write(append(line, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); errors.Is(err, syscall.ENOSPC) {
+		_ = os.Remove(path + ".new")
+		return fmt.Errorf("write %s: %w", path, ledger.ErrStorageFull)
+	} else if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
@@ -286,6 +299,46 @@ func writeWhole(dir, name string, line []byte) error {
 func endpointOf(s *server.Server, token string, id ledger.LedgerID) Endpoint {
 	u := url.URL{Scheme: "nats", User: url.User(token), Host: s.Addr().String()}
 	return Endpoint{URL: u.String(), PID: os.Getpid(), Ledger: id.String()}
+}
+
+// A seat is where a ledger's servers listen, one after the other: whoever was
+// connected to one finds the next one there.
+type seat struct {
+	Port  int    `json:"port"`
+	Token string `json:"token"`
+}
+
+// lastSeat returns the seat of the folder, or makes one. A port that another
+// program has taken meanwhile is given up for a new one.
+func lastSeat(dir string, random io.Reader) (a seat, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, addressName))
+	if err == nil {
+		err = json.Unmarshal(text, &a)
+	}
+	if err != nil || a.Token == "" {
+		if a.Token, err = newToken(random); err != nil {
+			return a, err
+		}
+	}
+	probe, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(a.Port)))
+	if err != nil {
+		a.Port = server.RANDOM_PORT
+		return a, nil
+	}
+	a.Port = probe.Addr().(*net.TCPAddr).Port
+	return a, probe.Close()
+}
+
+// keepSeat writes down where the server listens.
+func keepSeat(dir, token string, s *server.Server) error {
+	text, err := json.Marshal(seat{s.Addr().(*net.TCPAddr).Port, token})
+	if err != nil {
+		return fmt.Errorf("write address: %w", err)
+	}
+	if have, err := os.ReadFile(filepath.Join(dir, addressName)); err == nil && string(have) == string(text)+"\n" {
+		return nil
+	}
+	return writeWhole(dir, addressName, text)
 }
 
 // withdraw takes the endpoint file away. One that is left says an address where

@@ -65,6 +65,7 @@ type Ledger struct {
 	// Of an embedded ledger.
 	server *server.Server
 	disk   *disk
+	full   bool // as Run has said
 	token  string
 
 	// Of a ledger on a cluster.
@@ -125,9 +126,15 @@ func (l *Ledger) openStore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if l.token, err = newToken(l.cfg.Rand); err != nil {
+	at := seat{}
+	if l.cfg.Listen {
+		if at, err = lastSeat(l.cfg.Dir, l.cfg.Rand); err != nil {
+			return err
+		}
+	} else if at.Token, err = newToken(l.cfg.Rand); err != nil {
 		return err
 	}
+	l.token = at.Token
 	if named == "" {
 		if err := beginMaking(l.cfg.Dir); err != nil {
 			return err
@@ -137,7 +144,7 @@ func (l *Ledger) openStore(ctx context.Context) (err error) {
 	if err := l.disk.begin(); err != nil {
 		return err
 	}
-	if l.server, err = startServer(l.cfg.Dir, l.token, l.cfg.Listen, l.disk.said); err != nil {
+	if l.server, err = startServer(l.cfg.Dir, l.token, at.Port, l.disk.said); err != nil {
 		return err
 	}
 	l.disk.server = l.server
@@ -290,6 +297,9 @@ func (l *Ledger) begin(ctx context.Context) error {
 		return err
 	}
 	if l.cfg.Listen && l.server != nil {
+		if err := keepSeat(l.cfg.Dir, l.token, l.server); err != nil {
+			return err
+		}
 		return announce(l.cfg.Dir, l.Endpoint())
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -306,8 +307,19 @@ func TestEndpointFile(t *testing.T) {
 			t.Errorf("%s: error is %v, want ErrUnavailable", name, err)
 		}
 	}
-	if l := open(t, cfg); l.Endpoint() == e {
-		t.Error("the second server has the first one's endpoint")
+	// Who was connected to the first server finds the second at the same place.
+	l = open(t, cfg)
+	if l.Endpoint() != e {
+		t.Errorf("the second server has the endpoint %+v, the first had %+v", l.Endpoint(), e)
+	}
+	closeLedger(t, l)
+	other, err := net.Listen("tcp", strings.TrimPrefix(e.Address(), "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if l := open(t, cfg); l.Endpoint().Address() == e.Address() {
+		t.Error("the third server has a port that another program has taken")
 	}
 }
 

@@ -41,6 +41,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 			return fmt.Errorf("ledger %s: %w", l.id, context.Cause(l.life))
 		case <-inspect.C:
 			err = drift(ctx, l.inside, l.required(l.id))
+			l.tellRoom()
 		case <-peers.C:
 			err = l.checkPeers(ctx, l.Reader)
 		case now := <-live.C:
@@ -50,6 +51,18 @@ func (l *Ledger) Run(ctx context.Context) error {
 			l.lose(fmt.Errorf("%w: %w", ledger.ErrUnavailable, err))
 		}
 	}
+}
+
+// tellRoom says once when the disk is full, and once when it is not any more.
+func (l *Ledger) tellRoom() {
+	err := l.disk.room(0)
+	switch full := errors.Is(err, ledger.ErrStorageFull); {
+	case full && !l.full:
+		l.cfg.Logger.Error().Err(err).Msg("nothing is appended; reading goes on")
+	case l.full && !full:
+		l.cfg.Logger.Warn().Msg("there is room on the disk again; appending goes on")
+	}
+	l.full = errors.Is(err, ledger.ErrStorageFull)
 }
 
 // signLife sets the time of the lock file. That it cannot be set, as on a full

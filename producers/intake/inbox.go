@@ -235,9 +235,41 @@ func (b inbox) put(f *opened, folder string, report *FileReport) (moved string, 
 	if err := os.Rename(b.path(f.seen.name), b.path(moved)); err != nil {
 		return "", err
 	}
+	if err := b.undo(f, moved); err != nil {
+		return "", err
+	}
 	// Should the power fail before this is on the disk, the file is back, and taken again.
 	_, _ = syncDir(b.path(folder)), syncDir(b.dir)
 	return moved, nil
+}
+
+// undo puts a file back that took the place of f between the last look at it and
+// the move: nobody has read it. It comes under a name of its own, since the sender
+// may have put a third one in place.
+func (b inbox) undo(f *opened, moved string) error {
+	read, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(b.path(moved))
+	if err != nil {
+		return err
+	}
+	if os.SameFile(read, there) {
+		return nil
+	}
+	ext := filepath.Ext(f.seen.name)
+	for n := 1; ; n++ {
+		name := fmt.Sprintf("%s-new-%d%s", strings.TrimSuffix(f.seen.name, ext), n, ext)
+		err := os.Link(b.path(moved), b.path(name))
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("put %s back, which nobody has read: %w", moved, err)
+		}
+		return errors.Join(os.Remove(b.path(moved)), errChanged)
+	}
 }
 
 // place returns under which name a file can be put into a folder: its own, or
