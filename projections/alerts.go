@@ -53,6 +53,22 @@ func (c *Custody) Alerts() []AlertRow {
 	return rows
 }
 
+// soon is how long a watchdog may take with an alert that is due.
+const soon = 10 * time.Second
+
+// Unraised returns how many alerts are due at a time and were not raised: nobody
+// watches, or whoever watches cannot write.
+func (c *Custody) Unraised(now time.Time) (n int) {
+	for _, b := range c.state.Batches() {
+		for _, d := range c.Judge(b).Decide(now.Add(-soon)) {
+			if d.Subject.Kind == ledger.AlertRaised {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func alertRow(j *ledger.Judgement, a *ledger.Alert) AlertRow {
 	row := AlertRow{Municipality: j.Batch.Municipality, Batch: j.Batch.ID, Hop: a.Hop, Side: a.Side, Cause: a.Cause,
 		Open: a.Open(), OwedBy: a.OwedBy, ClaimedBy: a.ClaimedBy, Holder: a.Holder,

@@ -175,12 +175,21 @@ func TestAlertsShrinkWithWhatHasCome(t *testing.T) {
 	log, clock := said(t)
 	var before projections.Custody
 	run(t, log, projections.Point{}, &before)
+	if n := before.Unraised(clock.Now()); n != 0 {
+		t.Errorf("%d alerts are due before anything is", n)
+	}
 	clock.Advance(48 * time.Hour)
+	due := before.Unraised(clock.Now())
 	for _, d := range before.Judge(before.State().Batches()[0]).Decide(clock.Now()) {
 		record := testenv.Sign(t, log.ID(), ledger.Draft{Author: "watchdog", Subject: d.Subject, DocumentKey: d.DocumentKey, Body: d.Body, Sent: clock.Now()})
 		if _, err := log.Append(t.Context(), record); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var raised projections.Custody
+	run(t, log, projections.Point{}, &raised)
+	if left := raised.Unraised(clock.Now()); due == 0 || left != 0 {
+		t.Errorf("%d alerts were due, %d after they were raised", due, left)
 	}
 	part := ledger.Items{{First: 56, Last: 99}}
 	for party, r := range map[ledger.Party]producers.Report{

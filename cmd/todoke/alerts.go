@@ -13,7 +13,8 @@ type alertsCommand struct {
 	Open bool `help:"Only those that are open."`
 }
 
-// Run lists the alerts. It exits with 1 when one is open.
+// Run lists the alerts. It exits with 1 when one is open, and when one is due that
+// nobody has raised: a ledger without a watchdog is not a quiet one.
 func (c *alertsCommand) Run(a *app) error {
 	var custody projections.Custody
 	m, err := a.replay(c.asOf, &custody)
@@ -38,6 +39,11 @@ func (c *alertsCommand) Run(a *app) error {
 		}
 		a.printAlert(&row)
 	}
+	unraised := custody.Unraised(m.now)
+	if unraised > 0 {
+		fmt.Fprintf(a.err, a.say("todoke: 期限を過ぎた警報 %d件がまだ出ていない。todoke serve は動いているか\n",
+			"todoke: %d alerts are due and nobody has raised them: does todoke serve run?\n"), unraised)
+	}
 	if !a.JSON {
 		if shown == 0 {
 			fmt.Fprintln(a.out, a.say("警報なし", "no alerts"))
@@ -46,7 +52,7 @@ func (c *alertsCommand) Run(a *app) error {
 			return err
 		}
 	}
-	return badNews(open > 0)
+	return badNews(open > 0 || unraised > 0)
 }
 
 // printAlert writes one alert as an operator reads it at three in the morning:

@@ -288,7 +288,7 @@ func (c *intakeCommand) print(a *app, row *intakeRow) error {
 		return a.printJSON(row)
 	}
 	if row.Refused != nil {
-		fmt.Fprintf(a.out, a.say("%s  受け付けない。何も送っていない（%d行中 %d件）\n", "%s  refused whole; nothing was sent (%d rows, %d problems)\n"),
+		fmt.Fprintf(a.out, a.say("%s  受け付けなかった。何も送っていない（%d行中 誤り%d件）\n", "%s  refused whole; nothing was sent (%d rows, %d problems)\n"),
 			row.File, row.Refused.Rows, len(row.Refused.Problems)+row.Refused.More)
 		for _, p := range row.Refused.Problems {
 			fmt.Fprintf(a.out, "    %s\n", p)

@@ -221,16 +221,16 @@ func (w *watch) sentence(row watchRow) string {
 	moved := filepath.Join(w.dir, row.Moved)
 	switch row.Event {
 	case eventWatching:
-		return fmt.Sprintf(say("%s を %s のために見ている。手元に保管 %d件。Ctrl-C で終わる", "watching %s for %s; %d kept here; Ctrl-C ends it"), w.dir, w.Party(), *row.KeptHere)
+		return fmt.Sprintf(say("%s を監視中（%s）。手元に保管 %d件。Ctrl-C で終了", "watching %s for %s; %d kept here; Ctrl-C ends it"), w.dir, w.Party(), *row.KeptHere)
 	case eventEnded:
-		return fmt.Sprintf(say("終わる。手元に保管 %d件", "ended; %d kept here"), *row.KeptHere)
+		return fmt.Sprintf(say("終了。手元に保管 %d件", "ended; %d kept here"), *row.KeptHere)
 	case eventStays:
 		if row.File == "" {
 			return fmt.Sprintf(say("%s を読めない。また試みる: %s", "%s cannot be read; trying again: %s"), w.dir, row.Reason)
 		}
 		return fmt.Sprintf(say("%s  そのまま置く。また試みる: %s", "%s  stays where it is; trying again: %s"), printable(row.File), row.Reason)
 	case eventRefused:
-		return fmt.Sprintf(say("%s  受け付けない（%d行中 %d件）  %s", "%s  refused whole (%d rows, %d problems)  %s"), printable(row.File), row.Rows, row.Problems, printable(moved))
+		return fmt.Sprintf(say("%s  受け付けなかった（%d行中 誤り%d件）  %s", "%s  refused whole (%d rows, %d problems)  %s"), printable(row.File), row.Rows, row.Problems, printable(moved))
 	case eventDelivered:
 		return fmt.Sprintf(say("%s  %s  台帳 %d番", "%s  %s  in the ledger at %d"), row.Batch, row.Kind, row.Receipt.Seq)
 	case eventRejected:
