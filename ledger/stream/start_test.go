@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"todoke/ledger"
+	"todoke/ledger/stream"
 	"todoke/testenv"
 )
 
@@ -184,3 +185,30 @@ func maxMsgs(n int64) func(*jetstream.StreamConfig) {
 }
 
 func newer(c *jetstream.StreamConfig) { c.Metadata["todoke-format"] = "2" }
+
+// TestUnfinishedStoreIsMadeAnew: a crash between two files of the stream leaves a
+// store that the broker serves once and does not find again.
+func TestUnfinishedStoreIsMadeAnew(t *testing.T) {
+	cfg := config(t, t.TempDir())
+	good := cfg
+	cfg.Party = "nobody" // ends the making after the stream
+	refused(t, cfg, ledger.ErrRefused)
+	sums, err := filepath.Glob(filepath.Join(cfg.Dir, "jetstream", "*", "streams", stream.Name, "meta.sum"))
+	if err != nil || len(sums) != 1 {
+		t.Fatalf("sums are %v, %v", sums, err)
+	}
+	if err := os.Remove(sums[0]); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, good)
+	receipt := appendTo(t, l, claim(t, l, "slip"))
+	closeLedger(t, l)
+	l = open(t, good)
+	if again := appendTo(t, l, claim(t, l, "slip")); !again.Duplicate || again.Seq != receipt.Seq {
+		t.Errorf("receipt is %+v, it was %+v", again, receipt)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "making")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is still being made: %v", err)
+	}
+	testenv.CheckLedger(t, l)
+}
