@@ -86,11 +86,18 @@ func (p *client) check() {
 	p.c.WaitReady()
 	p.c.Leader(stream.Name)
 	s, err := p.js.Stream(p.t.Context(), stream.Name)
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); {
+		s, err = p.js.Stream(p.t.Context(), stream.Name)
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	for seq, text := range p.stored {
 		m, err := s.GetMsg(p.t.Context(), seq)
+		// Any server answers, one that was away may still lag behind.
+		for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); {
+			m, err = s.GetMsg(p.t.Context(), seq)
+		}
 		if err != nil || string(m.Data) != text {
 			p.t.Errorf("sequence %d holds %v, want %s: %v", seq, m, text, err)
 		}
