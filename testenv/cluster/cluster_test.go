@@ -102,7 +102,11 @@ func (p *client) check() {
 			p.t.Errorf("sequence %d holds %v, want %s: %v", seq, m, text, err)
 		}
 	}
-	state := s.CachedInfo().State
+	info, err := s.Info(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	state := info.State
 	if state.Msgs < uint64(len(p.stored)) || state.Msgs > uint64(p.sent) {
 		p.t.Errorf("%d messages, %d of %d acknowledged", state.Msgs, len(p.stored), p.sent)
 	}
