@@ -376,7 +376,7 @@ func (f *former) add(r *request) {
 // size returns about how many bytes a request takes in the broker.
 func size(r *request) (n int) {
 	for i := range r.events {
-		n += overhead + len(r.events[i].Body)
+		n += sizeOf(r.events[i].Record)
 	}
 	return n
 }

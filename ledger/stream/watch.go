@@ -56,20 +56,18 @@ func (l *Ledger) Run(ctx context.Context) error {
 // tellRoom says once when the disk is full, and once when it is not any more.
 func (l *Ledger) tellRoom() {
 	err := l.disk.room(0)
-	switch full := errors.Is(err, ledger.ErrStorageFull); {
+	full := errors.Is(err, ledger.ErrStorageFull)
+	switch {
 	case full && !l.full:
 		l.cfg.Logger.Error().Err(err).Msg("nothing is appended; reading goes on")
 	case l.full && !full:
 		l.cfg.Logger.Warn().Msg("there is room on the disk again; appending goes on")
 	}
-	l.full = errors.Is(err, ledger.ErrStorageFull)
+	l.full = full
 }
 
 // signLife sets the time of the lock file. That it cannot be set, as on a full
 // disk, changes nothing but what the next start can tell.
 func (l *Ledger) signLife(now time.Time) error {
-	if l.lock == nil {
-		return nil
-	}
 	return os.Chtimes(l.lock.Name(), now, now)
 }

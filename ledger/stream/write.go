@@ -164,10 +164,12 @@ func stamped(unit []*request, at time.Time) []ledger.Record {
 // bytesOf returns about how many bytes records take in the broker.
 func bytesOf(records []ledger.Record) (n int) {
 	for i := range records {
-		n += overhead + len(records[i].Body)
+		n += sizeOf(records[i])
 	}
 	return n
 }
+
+func sizeOf(r ledger.Record) int { return overhead + len(r.Body) }
 
 func stamp(r ledger.Record, at time.Time) ledger.Record {
 	r.Header = maps.Clone(r.Header)
