@@ -36,7 +36,7 @@ type Reader struct {
 
 // Attach reads the ledger of a server that runs in another process. It can
 // append nothing. When that server ends, every read ends with
-// [ledger.ErrUnavailable]: the next server has another endpoint. Close it after
+// [ledger.ErrUnavailable]: it does not look for the next server. Close it after
 // use.
 func Attach(ctx context.Context, e Endpoint) (*Reader, error) {
 	nc, err := nats.Connect(e.URL, nats.NoReconnect(), nats.Name("todoke reader"), nats.ErrorHandler(quiet))
